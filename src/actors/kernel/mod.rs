@@ -1,0 +1,1 @@
+//! How actors live: bounded, measured, supervised, and how they write.

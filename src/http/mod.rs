@@ -1,0 +1,1 @@
+//! How Folio is asked: every route on one screen.

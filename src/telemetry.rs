@@ -1,0 +1,1 @@
+//! What Folio tells about itself: logs, and the registry of metrics.

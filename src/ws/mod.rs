@@ -1,0 +1,1 @@
+//! How Folio is heard: the live connections.
