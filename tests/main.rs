@@ -1,1 +1,5 @@
 //! The one test binary: what Folio promises, told from outside.
+
+mod faults;
+mod storage;
+mod support;

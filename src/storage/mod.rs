@@ -5,6 +5,7 @@ pub mod bus;
 pub mod cache;
 pub mod db;
 pub mod objects;
+pub mod trouble;
 
 /// What a backend says when it is asked how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,71 @@
+//! Tables: the same on both engines, and never older than the binary that made them.
+
+use folio::storage::db::{Engine, MigrateError};
+
+use crate::support::engines::Fresh;
+
+crate::on_both_engines! {
+    nodes_that_start_at_once_migrate_once
+    a_newer_schema_is_refused
+    a_migration_that_was_changed_is_refused
+}
+
+async fn nodes_that_start_at_once_migrate_once(fresh: &Fresh) {
+    let config = fresh.config();
+    let nodes = [(); 4].map(|()| folio::storage::db::Db::open(&config));
+    let nodes = futures_util::future::try_join_all(nodes).await.unwrap();
+    // One SQLite file belongs to one process, which migrates once.
+    let count = if fresh.engine == Engine::Sqlite { 1 } else { 4 };
+    let all = futures_util::future::join_all(nodes.iter().take(count).map(|it| it.migrate())).await;
+    let to = all[0].as_ref().unwrap().to;
+    assert!(to >= 1 && all.iter().all(|it| it.as_ref().is_ok_and(|it| it.to == to)), "{all:?}");
+    let again = nodes[0].migrate().await.unwrap();
+    assert_eq!((again.from, again.to), (to, to));
+}
+
+async fn a_newer_schema_is_refused(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let binary = db.migrate().await.unwrap().to;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'from the future', TRUE, $1, 0)";
+    db.write(newer).bind(vec![0_u8]).execute().await.unwrap();
+    assert_eq!(db.migrate().await, Err(MigrateError::Newer { schema: 9999, binary }));
+}
+
+async fn a_migration_that_was_changed_is_refused(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let change = "UPDATE _sqlx_migrations SET checksum = $1 WHERE version = 1";
+    db.write(change).bind(vec![0_u8]).execute().await.unwrap();
+    assert_eq!(db.migrate().await, Err(MigrateError::Changed(1)));
+}
+
+#[tokio::test]
+async fn both_engines_have_the_same_tables_columns_and_nullability() {
+    let (sqlite, postgres) = (Fresh::new(Engine::Sqlite).await, Fresh::new(Engine::Postgres).await);
+    let columns = [
+        (
+            &sqlite,
+            "SELECT t.name, c.name, c.\"notnull\" = 0 FROM pragma_table_list AS t, pragma_table_info(t.name) AS c
+                    WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+                    ORDER BY 1, 2",
+        ),
+        (
+            &postgres,
+            "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), is_nullable = 'YES'
+                       FROM information_schema.columns
+                      WHERE table_schema = current_schema() AND table_name NOT LIKE '\\_sqlx%'
+                      ORDER BY table_name COLLATE \"C\", column_name COLLATE \"C\"",
+        ),
+    ];
+    let mut found: Vec<Vec<(String, String, bool)>> = Vec::new();
+    for (fresh, text) in columns {
+        found.push(fresh.open().await.sql(text).all().await.unwrap());
+    }
+    assert!(found[0].len() > 15);
+    assert_eq!(found[0], found[1]);
+    let loose = "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0
+                    AND name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations'";
+    let loose: Vec<(String,)> = sqlite.open().await.sql(loose).all().await.unwrap();
+    assert!(loose.is_empty(), "not STRICT: {loose:?}");
+    postgres.end().await;
+}

@@ -1,0 +1,4 @@
+//! Where things are kept, on every engine and backend.
+
+mod db;
+mod migrations;
