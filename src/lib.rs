@@ -13,3 +13,25 @@ pub mod ids;
 pub mod storage;
 pub mod telemetry;
 pub mod ws;
+
+use tokio::net::TcpListener;
+
+/// The sockets that Folio answers on, bound before anything else starts.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For everybody.
+    pub http: TcpListener,
+    /// For operators, where they have one of their own.
+    pub ops: Option<TcpListener>,
+}
+
+/// Runs Folio until `stop` is done, then lets what is under way finish.
+pub async fn run(
+    _config: config::Config,
+    _listeners: Listeners,
+    _clock: clock::Clock,
+    stop: impl Future<Output = ()> + Send,
+) -> error::Result<()> {
+    stop.await;
+    Ok(())
+}

@@ -2,6 +2,20 @@
 //!
 //! A backend is an enum that carries its own address, so that "Redis without a URL" cannot be written down.
 
+mod build;
+mod load;
+mod page;
+mod rules;
+mod settings;
+mod text;
+mod values;
+
+pub use load::{Asked, FILE_NAME, Loaded, Value, load};
+pub use page::{reference, sample, show};
+pub use rules::weakness;
+pub use settings::{KEYS, Key, Settings};
+pub use values::{Bytes, Hide, Levels, Networks, Origins, Rule, Server, Setting};
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;

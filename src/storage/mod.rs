@@ -4,8 +4,11 @@ pub mod broker;
 pub mod bus;
 pub mod cache;
 pub mod db;
+pub mod folder;
 pub mod objects;
+pub mod streams;
 pub mod trouble;
+pub mod writes;
 
 /// What a backend says when it is asked how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,123 @@
+//! Every backend: reachable, how fast, which version, what it lets Folio do.
+
+use std::time::{Duration, Instant};
+
+use folio::config::{Config, DatabaseConfig, SearchConfig, Secret, Server, Settings};
+use folio::error::{Error, Result};
+use folio::storage::Probe;
+use folio::storage::db::Db;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Finding, State};
+
+const WITHIN: Duration = Duration::from_secs(6);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Looks at all of them at once.
+pub async fn look(settings: &Settings) -> Vec<Finding> {
+    // The secret signs nothing here.
+    let config = settings.config(Secret::new(String::new()));
+    let (database, search) = tokio::join!(database(settings, &config), search(settings, &config));
+    vec![database, search]
+}
+
+async fn database(settings: &Settings, config: &Config) -> Finding {
+    match &config.database {
+        DatabaseConfig::Sqlite { path, .. } if !path.exists() => {
+            Finding::ok("database", format!("SQLite; the first start makes {}", path.display()))
+        }
+        open => ask("database", &settings.database_url, async { Db::open(open).await?.probe().await }).await,
+    }
+}
+
+async fn search(settings: &Settings, config: &Config) -> Finding {
+    match &config.search {
+        SearchConfig::Embedded { .. } => embedded("search", "an index in the data folder"),
+        SearchConfig::Elasticsearch { url } => ask("search", &settings.elasticsearch_url, elasticsearch(url)).await,
+    }
+}
+
+fn embedded(what: &'static str, how: &str) -> Finding {
+    Finding::ok(what, format!("embedded: {how}"))
+}
+
+/// Opens and probes one backend within a bounded time.
+async fn ask(what: &'static str, server: &Option<Server>, probe: impl Future<Output = Result<Probe>>) -> Finding {
+    let start = Instant::now();
+    let probed = timeout(WITHIN, probe).await.unwrap_or(Err(Error::Deadline));
+    let latency_ms = (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
+    let mut finding = match probed {
+        Err(error) => unreachable(what, server, &error).await,
+        Ok(probe) => {
+            let missing: Vec<&str> = probe.rights.iter().filter(|(_, has)| !has).map(|(right, _)| *right).collect();
+            let detail = format!("{} {}", probe.backend, probe.version);
+            let mut finding = match missing.as_slice() {
+                [] => Finding::ok(what, detail),
+                _ => Finding::bad(
+                    what,
+                    State::Failed,
+                    format!("{detail}: Folio may not {}", missing.join(", ")),
+                    "grant these rights to the user in the address",
+                ),
+            };
+            finding.version = Some(probe.version);
+            finding
+        }
+    };
+    finding.latency_ms = (finding.state != State::Failed).then_some(latency_ms);
+    finding
+}
+
+/// Finds out how far the way to a server is open, which says more than the error of a client.
+async fn unreachable(what: &'static str, server: &Option<Server>, error: &Error) -> Finding {
+    let why = std::error::Error::source(error).map_or(error.to_string(), |source| format!("{error}: {source}"));
+    let Some(Server(url)) = server else {
+        return Finding::bad(what, State::Failed, why, "see whether the data folder is whole and may be written");
+    };
+    let host = url.host_str().unwrap_or("localhost").trim_matches(['[', ']']);
+    let port = url.port_or_known_default().or_else(|| usual_port(url.scheme())).unwrap_or_default();
+    let (found, advice) = match timeout(CONNECT_WITHIN, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => {
+            ("it listens, but refuses or does not answer", "check user, password and the name after the last slash")
+        }
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            ("nothing listens there", "start the server, or correct the port")
+        }
+        Ok(Err(_)) => ("the host is not known or not reachable", "correct the host, or mend the way to it"),
+        Err(_) => ("no answer", "see whether a firewall is in between, and whether the server hangs"),
+    };
+    Finding::bad(what, State::Failed, hidden(&format!("{host}:{port}: {found} ({why})"), url), advice)
+}
+
+/// What a client says may repeat the password.
+fn hidden(text: &str, url: &url::Url) -> String {
+    match url.password() {
+        Some(password) if !password.is_empty() => text.replace(password, "***"),
+        _ => text.to_owned(),
+    }
+}
+
+fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "postgres" | "postgresql" => Some(5432),
+        "redis" | "rediss" => Some(6379),
+        "amqp" => Some(5672),
+        "amqps" => Some(5671),
+        _ => None,
+    }
+}
+
+/// The port for search comes with search; until then its greeting tells name and version.
+async fn elasticsearch(url: &Secret) -> Result<Probe> {
+    let client = reqwest::Client::builder().timeout(CONNECT_WITHIN).build().map_err(Error::internal)?;
+    let answer = client.get(url.expose()).send().await.map_err(|error| Error::internal(error.without_url()))?;
+    let answer = answer.error_for_status().map_err(|error| Error::internal(error.without_url()))?;
+    let greeting: serde_json::Value = answer.json().await.map_err(|error| Error::internal(error.without_url()))?;
+    let text = |pointer: &str| greeting.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let backend = if text("/version/distribution") == "opensearch" { "opensearch" } else { "elasticsearch" };
+    match text("/version/number") {
+        "" => Err(Error::Malformed("what listens there is no Elasticsearch")),
+        version => Ok(Probe { backend, version: version.to_owned(), rights: Vec::new() }),
+    }
+}

@@ -1,0 +1,117 @@
+//! From settings, which are flat, to the parts that are handed out.
+
+use std::io::IsTerminal;
+
+use super::rules::{bucket, key, password};
+use super::{
+    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat, ObjectsConfig,
+    RateLimitConfig, S3Config, SearchConfig, Secret, Server, Settings, WriterConfig,
+};
+
+impl Settings {
+    /// The parts, with the secret that is given or that the data folder keeps.
+    pub fn config(&self, secret: Secret) -> Config {
+        Config {
+            data_dir: self.data_dir.clone(),
+            secret,
+            http: self.http(),
+            database: self.database(),
+            cache: self.cache(),
+            bus: self.bus(),
+            broker: self
+                .amqp_url
+                .as_ref()
+                .map_or(BrokerConfig::Embedded, |it| BrokerConfig::RabbitMq { url: it.secret() }),
+            objects: self.objects(),
+            search: self.search(),
+            writer: WriterConfig {
+                waiting_max: self.writer_waiting_max,
+                waiting_bytes_max: self.writer_waiting_bytes_max.as_usize(),
+                batch_max: self.writer_batch_max,
+                commit_within: self.writer_commit_within,
+            },
+            log: self.log(),
+        }
+    }
+
+    fn http(&self) -> HttpConfig {
+        HttpConfig {
+            listen: self.listen,
+            ops_listen: self.ops_listen,
+            origins: self.origins.0.clone(),
+            trusted_proxies: self.trusted_proxies.clone().map(|it| it.0).unwrap_or_default(),
+            rate_limit: self.rate_limit.then_some(RateLimitConfig {
+                per_address_burst: self.rate_per_address_burst,
+                per_address_minute: self.rate_per_address_minute,
+                per_user_burst: self.rate_per_user_burst,
+                per_user_minute: self.rate_per_user_minute,
+            }),
+            connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            head_bytes_max: self.head_bytes_max.as_usize(),
+            body_bytes_max: self.body_bytes_max.as_usize(),
+            head_within: self.head_within,
+            answer_within: self.answer_within,
+            write_within: self.write_within,
+            park_after: self.park_after,
+            idle_within: self.idle_within,
+            drain_within: self.drain_within,
+        }
+    }
+
+    /// Which database, and where.
+    pub fn database(&self) -> DatabaseConfig {
+        match &self.database_url {
+            None => DatabaseConfig::Sqlite { path: self.data_dir.join("folio.db"), readers: self.database_readers },
+            Some(url) => DatabaseConfig::Postgres { url: url.secret(), connections_max: self.database_connections_max },
+        }
+    }
+
+    fn cache(&self) -> CacheConfig {
+        self.redis(CacheConfig::Embedded { bytes_max: self.cache_bytes_max.0 }, |url, prefix| CacheConfig::Redis {
+            url,
+            prefix,
+        })
+    }
+
+    fn bus(&self) -> BusConfig {
+        self.redis(BusConfig::Embedded, |url, prefix| BusConfig::Redis { url, prefix })
+    }
+
+    fn redis<T>(&self, embedded: T, redis: fn(Secret, String) -> T) -> T {
+        self.redis_url.as_ref().map_or(embedded, |it| redis(it.secret(), self.redis_prefix.clone()))
+    }
+
+    fn objects(&self) -> ObjectsConfig {
+        let Some(Server(url)) = &self.s3_url else {
+            return ObjectsConfig::Files { dir: self.data_dir.join("objects") };
+        };
+        // What stands in neither place was refused when the settings were judged.
+        ObjectsConfig::S3(S3Config {
+            endpoint: url.origin().ascii_serialization(),
+            key: key(url).or_else(|| self.s3_key.clone()).unwrap_or_default(),
+            secret: password(url)
+                .map(Secret::new)
+                .or_else(|| self.s3_secret.clone())
+                .unwrap_or(Secret::new(String::new())),
+            bucket: bucket(url).or_else(|| self.s3_bucket.clone()).unwrap_or_default(),
+            region: self.s3_region.clone(),
+        })
+    }
+
+    fn search(&self) -> SearchConfig {
+        match &self.elasticsearch_url {
+            None => SearchConfig::Embedded { dir: self.data_dir.join("search") },
+            Some(url) => SearchConfig::Elasticsearch { url: url.secret() },
+        }
+    }
+
+    fn log(&self) -> LogConfig {
+        let fitting = || if std::io::stdout().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        LogConfig {
+            filter: self.log.0.clone(),
+            format: self.log_format.unwrap_or_else(fitting),
+            access_per_second: self.log_access_per_second,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The data folder: who may use it, and the secret that lies in it.
+//!
+//! One process holds a folder at a time, by a lock that ends with the process. Layout: `folio.toml` (settings, by
+//! hand), `folio.lock`, `secret`, `folio.db`, `objects/`, `search/`.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ring::rand::SecureRandom;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::config::{Secret, weakness};
+
+const TRIES: u32 = 10;
+const LOCK: &str = "folio.lock";
+const SECRET: &str = "secret";
+/// The secret while it is written; one left behind by a crash is overwritten.
+const SECRET_UNFINISHED: &str = "secret.unfinished";
+
+/// Why a folder cannot be used: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+/// A data folder that this process holds until it is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder, and makes it on first start. Another process that holds it is an error.
+    pub fn claim(path: &Path) -> Result<Folder, Unusable> {
+        make(path).map_err(|error| unusable(path, "cannot be made", &error))?;
+        let name = path.join(LOCK);
+        let mut lock = private()
+            .create(true)
+            .truncate(false)
+            .open(&name)
+            .map_err(|error| unusable(path, "cannot be written to", &error))?;
+        // One that is just ending, or only looks who is there, lets go within a moment.
+        let mut tries = 0..TRIES;
+        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            match error {
+                Errno::WOULDBLOCK if tries.next().is_some() => std::thread::sleep(Duration::from_millis(20)),
+                Errno::WOULDBLOCK => return Err(taken(path, &mut lock)),
+                _ => return Err(unusable(path, "cannot be locked", &error.into())),
+            }
+        }
+        note_process(&mut lock).map_err(|error| unusable(path, "cannot be written to", &error))?;
+        Ok(Folder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Who holds a folder at the moment: the number of the process, if it is known.
+    pub fn holder(path: &Path) -> Option<Option<u32>> {
+        let mut lock = File::open(path.join(LOCK)).ok()?;
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Some(process_in(&mut lock)),
+            _ => None,
+        }
+    }
+
+    /// The secret that is kept here, made on first start: 32 random bytes in hexadecimal.
+    pub fn secret(&self) -> Result<Secret, Unusable> {
+        let path = self.path.join(SECRET);
+        match File::open(&path) {
+            Ok(file) => read_secret(&path, file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_secret().map_err(|error| unusable(&path, "cannot be made", &error))
+            }
+            Err(error) => Err(unusable(&path, "cannot be read", &error)),
+        }
+    }
+
+    /// Written beside, made durable, then renamed: a crash leaves the whole secret or none.
+    fn make_secret(&self) -> io::Result<Secret> {
+        let mut bytes = [0; 32];
+        ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let unfinished = self.path.join(SECRET_UNFINISHED);
+        let mut file = private().create(true).truncate(true).open(&unfinished)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, self.path.join(SECRET))?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(Secret::new(text))
+    }
+}
+
+/// Opens for reading and writing what belongs to the owner alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    // A link put there by somebody else must not lead the writing elsewhere.
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// Makes the folder for its owner alone; one that is there stays as it is.
+fn make(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+fn read_secret(path: &Path, file: File) -> Result<Secret, Unusable> {
+    let refused = |why: &str| Err(Unusable(format!("the secret in {} {why}", path.display())));
+    let mode = file.metadata().map(|it| it.permissions().mode()).unwrap_or_default();
+    if mode & 0o007 != 0 {
+        return refused(&format!(
+            "is open to every user of this machine, who may have read it: remove the file to have a new one made, or \
+             chmod 600 {} if you are sure",
+            path.display()
+        ));
+    }
+    let mut text = String::new();
+    if let Err(error) = file.take(4096).read_to_string(&mut text) {
+        return Err(unusable(path, "cannot be read", &error));
+    }
+    match weakness(text.trim_end()) {
+        Some(why) => refused(&format!("{why}: remove the file to have a new one made")),
+        None => Ok(Secret::new(text.trim_end().to_owned())),
+    }
+}
+
+fn note_process(lock: &mut File) -> io::Result<()> {
+    lock.set_permissions(Permissions::from_mode(0o600))?;
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn process_in(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn taken(path: &Path, lock: &mut File) -> Unusable {
+    let who = process_in(lock).map_or("another process".to_owned(), |id| format!("process {id}"));
+    Unusable(format!(
+        "the data folder {} is in use by {who}: stop that one, or give this one its own folder with --data-dir",
+        path.display()
+    ))
+}
+
+fn unusable(path: &Path, what: &str, error: &io::Error) -> Unusable {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "the folder above it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "a file is in the way".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        _ => error.to_string(),
+    };
+    Unusable(format!("{} {what}: {advice}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_folder_and_its_secret_belong_to_their_owner_alone_and_last() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("folio-data");
+        let secret = Folder::claim(&path).unwrap().secret().unwrap();
+        assert_eq!((mode(&path), mode(&path.join(SECRET)), mode(&path.join(LOCK))), (0o700, 0o600, 0o600));
+        assert_eq!(secret.expose().len(), 64);
+        assert_eq!(Folder::claim(&path).unwrap().secret().unwrap(), secret);
+    }
+
+    #[test]
+    fn a_folder_is_held_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Folder::holder(folder.path()), None);
+        let held = Folder::claim(folder.path()).unwrap();
+        assert_eq!(Folder::holder(folder.path()), Some(Some(std::process::id())));
+        let refusal = Folder::claim(folder.path()).unwrap_err().to_string();
+        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
+        assert!(refusal.contains(&folder.path().display().to_string()), "{refusal}");
+        drop(held);
+        Folder::claim(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_secret_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(SECRET_UNFINISHED), "half").unwrap();
+        let held = Folder::claim(folder.path()).unwrap();
+        assert_eq!(held.secret().unwrap().expose().len(), 64);
+        assert!(!folder.path().join(SECRET_UNFINISHED).exists());
+    }
+
+    #[test]
+    fn an_empty_short_or_open_secret_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Folder::claim(folder.path()).unwrap();
+        let path = folder.path().join(SECRET);
+        let good = "0123456789abcdef".repeat(4);
+        for (text, bits, why) in
+            [("", 0o600, "shorter"), ("short\n", 0o600, "shorter"), (good.as_str(), 0o644, "every user")]
+        {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
+            let refusal = held.secret().unwrap_err().to_string();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named_with_the_reason() {
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::write(parent.path().join("file"), "").unwrap();
+        for (path, why) in [("missing/data", "above it"), ("file", "in the way"), ("file/data", "in the way")] {
+            let path = parent.path().join(path);
+            let refusal = Folder::claim(&path).unwrap_err().to_string();
+            assert!(refusal.contains(why) && refusal.contains(&path.display().to_string()), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The command line, tried as people and orchestrators use it: through the program itself.
+
+mod bad_settings;
+mod commands;
+mod doctor;
+mod folder;
+mod program;
+mod settings;
