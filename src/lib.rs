@@ -14,24 +14,49 @@ pub mod storage;
 pub mod telemetry;
 pub mod ws;
 
-use tokio::net::TcpListener;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-/// The sockets that Folio answers on, bound before anything else starts.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For everybody.
-    pub http: TcpListener,
-    /// For operators, where they have one of their own.
-    pub ops: Option<TcpListener>,
+use self::actors::Actors;
+use self::clock::Clock;
+use self::config::Config;
+use self::http::{App, Handles, Listeners, Routes, Shell};
+use self::storage::Storage;
+use self::storage::db::MigrateError;
+use self::storage::health::Health;
+use self::telemetry::Log;
+
+/// How long each part of the tree may take to finish what it has accepted.
+const PART_STOPS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A Folio that has started: storage is open, the tree stands, and the shell waits for its first connection.
+pub struct Folio {
+    /// What handlers work with.
+    pub app: App,
+    shell: Arc<Shell>,
 }
 
-/// Runs Folio until `stop` is done, then lets what is under way finish.
-pub async fn run(
-    _config: config::Config,
-    _listeners: Listeners,
-    _clock: clock::Clock,
-    stop: impl Future<Output = ()> + Send,
-) -> error::Result<()> {
-    stop.await;
-    Ok(())
+impl Folio {
+    /// Starts everything but the listening, in the order in which one part needs the other.
+    pub async fn start(config: Config, clock: Clock, log: Log, routes: Routes) -> Result<Folio, MigrateError> {
+        let (health, description) = (Arc::new(Health::new(&clock)), OnceLock::new());
+        let storage = Storage::open(&config, &clock, &health).await?;
+        let actors = Actors::start(&storage, &config, &clock, &health).await?;
+        let app = App::new(Handles { clock, config: Arc::new(config), health, actors, storage, description });
+        let shell = Arc::new(Shell::new(app.clone(), routes, log));
+        Ok(Folio { app, shell })
+    }
+
+    /// Answers until `stop` is done, lets what is under way finish, then stops the tree.
+    /// Returns whether everything that was accepted was done in time.
+    pub async fn serve(self, listeners: Listeners, stop: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Folio { app, shell } = self;
+        app.health.started();
+        // In a task: whoever starts a runtime is not one of its workers, and would be slow to accept.
+        let accepting = app.actors.root.task("accept", http::serve(listeners, shell, stop));
+        let accepted = accepting.await.is_ok();
+        let drained = app.actors.stop(PART_STOPS_WITHIN).await;
+        app.storage.db.close().await;
+        accepted && drained
+    }
 }

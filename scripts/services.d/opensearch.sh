@@ -31,7 +31,8 @@ get() {
             -Dartifact="org.opensearch.distribution.integ-test-zip:opensearch:$release:zip" 9>&-
     fi
     has unzip || install_packages unzip
-    rm -rf "$home/new" && unzip -q "$archive" -d "$home/new" && mv "$home/new/opensearch-$release" "$home/program"
+    rm -rf "$home/new" && unzip -q "$archive" -d "$home/new"
+    mv "$home/new/opensearch-$release" "$home/program" && rmdir "$home/new"
 }
 
 start() {

@@ -6,10 +6,11 @@ use folio::config::{DatabaseConfig, Loaded};
 use folio::storage::db::Db;
 use folio::storage::folder::Folder;
 
-use super::{Failure, runtime, say, settled};
+use super::{Failure, causes_to_stderr, runtime, say, settled};
 
 pub fn run(loaded: &Loaded) -> Result<(), Failure> {
     let settings = settled(loaded)?;
+    causes_to_stderr();
     let config = settings.database();
     // A file is changed by one process at a time; on a server the migration itself takes a lock.
     let _held = match config {
@@ -17,8 +18,8 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
         DatabaseConfig::Postgres { .. } => None,
     };
     let migrated = runtime()?.block_on(async {
-        let db = Db::open(&config).await.map_err(Failure::failed)?;
-        let migrated = db.migrate().await.map_err(Failure::failed);
+        let db = Db::open(&config).await.map_err(|error| Failure::broken(&error))?;
+        let migrated = db.migrate().await.map_err(|error| Failure::broken(&error));
         db.close().await;
         migrated
     })?;

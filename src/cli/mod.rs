@@ -10,7 +10,7 @@ mod serve;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,6 +74,15 @@ struct Failure {
 impl Failure {
     fn failed(reason: impl Display) -> Failure {
         Failure { code: 1, reasons: vec![reason.to_string()] }
+    }
+
+    /// What a part of Folio could not do, down to the cause, and where to look next.
+    fn broken(error: &dyn std::error::Error) -> Failure {
+        let mut chain: Vec<String> =
+            std::iter::successors(Some(error), |it| it.source()).map(|it| it.to_string()).collect();
+        // A transparent error says the same as its cause.
+        chain.dedup();
+        Failure::failed(format!("{}; folio doctor looks at every backend", chain.join(": ")))
     }
 
     fn settings(reasons: &[String]) -> Failure {
@@ -159,6 +168,14 @@ fn say(text: &str) -> Result<(), Failure> {
 /// Writes a line for people to the standard error. There is nobody to tell if that fails.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Lets causes that parts of Folio only log be read, for commands that have no log of their own.
+fn causes_to_stderr() {
+    let lines = tracing_subscriber::fmt().with_env_filter("folio=warn").with_writer(io::stderr);
+    let lines = lines.with_ansi(io::stderr().is_terminal()).without_time().with_target(false);
+    // It fails when there is a log already, which serves as well.
+    let _ = lines.try_init();
 }
 
 /// The runtime that every command with connections works on.

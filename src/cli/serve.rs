@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
-use folio::Listeners;
+use folio::Folio;
 use folio::clock::Clock;
 use folio::config::{Config, Loaded};
+use folio::http::{self, Listeners};
 use folio::storage::folder::Folder;
+use folio::telemetry::{self, Log};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -34,20 +36,44 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let listeners =
-        Listeners { http: listen(config.http.listen)?, ops: config.http.ops_listen.map(listen).transpose()? };
-    let mut signals = Signals::new()?;
-    welcome(&config, &listeners);
+        Listeners { public: listen(config.http.listen)?, operation: config.http.ops_listen.map(listen).transpose()? };
+    let (signals, clock) = (Signals::new()?, Clock::system());
+    let log = telemetry::start(&config.log, &clock).map_err(|error| Failure::broken(&error))?;
+    let outcome = Box::pin(answer(config, listeners, clock, log.clone(), signals)).await;
+    log.flush();
+    outcome
+}
+
+/// Starts everything, answers until a signal comes, then lets what is under way finish.
+async fn answer(
+    config: Config,
+    listeners: Listeners,
+    clock: Clock,
+    log: Log,
+    mut signals: Signals,
+) -> Result<(), Failure> {
+    let welcome = welcome(&config, &listeners);
+    let folio = tokio::select! {
+        started = Box::pin(Folio::start(config, clock, log, http::routes())) => {
+            started.map_err(|error| Failure::broken(&error))?
+        }
+        () = signals.next() => return Err(Failure::failed("told to stop before everything was started")),
+    };
     let (stop, stopped) = oneshot::channel();
-    let running = folio::run(config, listeners, Clock::system(), async { stopped.await.unwrap_or_default() });
-    let mut running = Box::pin(running);
+    let mut serving = Box::pin(folio.serve(listeners, async { stopped.await.unwrap_or_default() }));
+    welcome.iter().for_each(|line| tell(line));
     tokio::select! {
-        outcome = &mut running => return outcome.map_err(Failure::failed),
+        _ = &mut serving => return Err(Failure::failed("the server ended by itself; the log says why")),
         () = signals.next() => tell("folio: stopping: what is under way may finish; a second signal ends at once"),
     }
     let _ = stop.send(());
-    tokio::select! {
-        outcome = &mut running => outcome.map_err(Failure::failed),
-        () = signals.next() => Err(Failure::failed("ended at once by a second signal")),
+    let drained = tokio::select! {
+        drained = &mut serving => drained,
+        () = signals.next() => return Err(Failure::failed("ended at once by a second signal")),
+    };
+    match drained {
+        true => Ok(()),
+        false => Err(Failure::failed("stopped, but not everything that was accepted was finished in time")),
     }
 }
 
@@ -72,18 +98,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Says where Folio listens and what to do next.
-fn welcome(config: &Config, listeners: &Listeners) {
+/// Where Folio listens and what to do next, line by line.
+fn welcome(config: &Config, listeners: &Listeners) -> Vec<String> {
     let here = |listener: &TcpListener, asked: SocketAddr| near(listener.local_addr().unwrap_or(asked));
-    let http = here(&listeners.http, config.http.listen);
-    tell(&format!("folio: listening on http://{http}, with everything in {}", config.data_dir.display()));
-    if let Some((ops, asked)) = listeners.ops.as_ref().zip(config.http.ops_listen) {
-        tell(&format!("folio: metrics and details of health on http://{}/metrics", here(ops, asked)));
-    }
-    tell(&format!(
+    let http = here(&listeners.public, config.http.listen);
+    let operation = listeners.operation.as_ref().zip(config.http.ops_listen).map(|(listener, asked)| {
+        format!("folio: metrics and details of health on http://{}/metrics", here(listener, asked))
+    });
+    let first = format!("folio: listening on http://{http}, with everything in {}", config.data_dir.display());
+    let next = format!(
         "folio: next, open http://{http}/api/docs or http://{http}/health; folio doctor looks at every backend; \
          Ctrl-C stops"
-    ));
+    );
+    [Some(first), operation, Some(next)].into_iter().flatten().collect()
 }
 
 /// What asks a process to stop.

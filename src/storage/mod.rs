@@ -1,14 +1,37 @@
 //! Where everything is kept: the database and the ports beside it.
 
+mod breaker;
 pub mod broker;
 pub mod bus;
 pub mod cache;
 pub mod db;
 pub mod folder;
+pub mod health;
+mod link;
 pub mod objects;
+pub mod outbox;
 pub mod streams;
 pub mod trouble;
 pub mod writes;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use self::broker::Broker;
+use self::bus::Bus;
+use self::cache::Cache;
+use self::db::{Db, MigrateError};
+use self::health::Health;
+use self::objects::Objects;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// How often every part is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one look may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a backend says when it is asked how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,4 +42,69 @@ pub struct Probe {
     pub version: String,
     /// What Folio needs to be allowed there, and whether it is.
     pub rights: Vec<(&'static str, bool)>,
+}
+
+/// What a backend says that lies in this very process.
+fn in_process() -> Probe {
+    Probe { backend: "embedded", version: env!("CARGO_PKG_VERSION").to_owned(), rights: Vec::new() }
+}
+
+/// Everything that is kept, as the settings name it. Cloning it gives the same.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The only truth.
+    pub db: Db,
+    /// What can be read again, nearer.
+    pub cache: Cache,
+    /// Hints from node to node.
+    pub bus: Bus,
+    /// Events and jobs.
+    pub broker: Broker,
+    /// Files of people.
+    pub objects: Objects,
+}
+
+impl Storage {
+    /// Opens what the settings name and brings the database to the form of this version. Only the database has to be
+    /// there: every other part is reached on first use.
+    pub async fn open(config: &Config, clock: &Clock, health: &Health) -> Result<Storage, MigrateError> {
+        let db = Db::open(&config.database).await?;
+        let migrated = db.migrate().await?;
+        if migrated.from != migrated.to {
+            tracing::info!(event = "database.migrated", schema = migrated.to, "the database has a new form");
+        }
+        for (part, required) in
+            [("database", true), ("cache", false), ("bus", false), ("broker", false), ("objects", false)]
+        {
+            health.add(part, required);
+        }
+        look(health, "database", db.probe()).await;
+        Ok(Storage {
+            cache: Cache::open(&config.cache, clock)?,
+            bus: Bus::open(&config.bus, clock)?,
+            broker: Broker::open(&config.broker, &db, clock)?,
+            objects: Objects::open(&config.objects, &config.secret, clock)?,
+            db,
+        })
+    }
+
+    /// Looks at every part now and then, for ever, and reports what it finds.
+    pub async fn watch(&self, health: &Health, clock: &Clock) {
+        loop {
+            tokio::join!(
+                look(health, "database", self.db.probe()),
+                look(health, "cache", self.cache.probe()),
+                look(health, "bus", self.bus.probe()),
+                look(health, "broker", self.broker.probe()),
+                look(health, "objects", self.objects.probe()),
+            );
+            clock.sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+async fn look(health: &Health, part: &'static str, probe: impl Future<Output = Result<Probe>>) {
+    let began = Instant::now();
+    let probe = timeout(PROBE_WITHIN, probe).await.unwrap_or(Err(Error::unavailable(part)));
+    health.report(part, &probe, began.elapsed());
 }

@@ -67,7 +67,11 @@ const CASES: &[Case] = &[
     variables(&[("FOLIO_SECRET_FILE", "absent")], &["FOLIO_SECRET_FILE: absent does not exist"]),
     variables(&[("FOLIO_SECRET_FILE", ".")], &["FOLIO_SECRET_FILE: . is a directory"]),
     variables(&[("FOLIO_SECRET_FILE", "/dev/zero")], &["/dev/zero is not a regular file"]),
-    variables(&[("FOLIO_S3_SECRET", HIDDEN), ("FOLIO_S3_SECRET_FILE", "folio.toml")], &["s3_secret is given twice"]),
+    Case {
+        variables: &[("FOLIO_S3_SECRET", HIDDEN), ("FOLIO_S3_SECRET_FILE", "folio.toml")],
+        file: b"# hush-hush-7",
+        reasons: &["s3_secret is given twice, the second time by folio.toml (named by FOLIO_S3_SECRET_FILE)"],
+    },
     // Settings that do not go together.
     variables(
         &[("FOLIO_LISTEN", "0.0.0.0:8080")],
@@ -101,11 +105,12 @@ const CASES: &[Case] = &[
 ];
 
 fn tried(place: &Place, command: &[&str], case: &Case) -> Ended {
+    let mut command = place.folio(command);
     if !case.file.is_empty() {
         place.write("folio.toml", case.file);
-        return ended(place.folio(command).args(["--config", "folio.toml"]));
+        command.args(["--config", "folio.toml"]);
     }
-    ended(place.folio(command).envs(case.variables.iter().copied()))
+    ended(command.envs(case.variables.iter().copied()))
 }
 
 #[test]

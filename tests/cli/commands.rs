@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::program::{Place, ended};
+use super::program::{Place, WITHIN, ended};
 
 #[test]
 fn a_wrong_command_line_is_told_so() {
@@ -83,6 +84,18 @@ fn a_server_ends_well_when_it_is_told_to() {
         serving.signal(signal);
         serving.end().with(0);
     }
+}
+
+#[test]
+fn a_server_becomes_ready_and_says_so() {
+    let place = Place::new();
+    let serving = place.serve(&[]);
+    let deadline = Instant::now() + WITHIN;
+    while place.run(&["healthcheck", "--listen", &serving.address]).code != Some(0) {
+        assert!(Instant::now() < deadline, "never ready");
+    }
+    place.run(&["healthcheck", "--url", &format!("http://{}/health", serving.address)]).with(0);
+    place.run(&["healthcheck", "--url", &format!("http://{}/nowhere", serving.address)]).with(1).says("404");
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod bad_settings;
 mod commands;
 mod doctor;
 mod folder;
-mod program;
+mod migrate;
+pub mod program;
 mod settings;

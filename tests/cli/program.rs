@@ -97,7 +97,7 @@ impl Ended {
 /// Runs a command to its end.
 pub fn ended(command: &mut Command) -> Ended {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    of(child.id(), within(move || child.wait_with_output().unwrap()))
+    of(child.id(), &within(move || child.wait_with_output().unwrap()))
 }
 
 /// Waits for a blocking step, but not for ever.
@@ -108,7 +108,7 @@ fn within<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> Recei
 }
 
 #[track_caller]
-fn of(id: u32, told: Receiver<Output>) -> Ended {
+fn of(id: u32, told: &Receiver<Output>) -> Ended {
     let Ok(output) = told.recv_timeout(WITHIN) else {
         signal(id, Signal::KILL);
         panic!("folio did not end within {WITHIN:?}");
@@ -159,7 +159,7 @@ impl Serving {
     /// Waits for the end.
     pub fn end(mut self) -> Ended {
         let child = self.child.take().unwrap();
-        of(child.id(), within(move || child.wait_with_output().unwrap()))
+        of(child.id(), &within(move || child.wait_with_output().unwrap()))
     }
 }
 

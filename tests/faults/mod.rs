@@ -1,1 +1,6 @@
 //! What happens when something dies.
+
+mod crash;
+mod objects;
+mod rabbitmq;
+mod redis;

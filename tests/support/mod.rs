@@ -1,7 +1,14 @@
 //! What the tests stand on.
 
 pub mod engines;
+pub mod http;
+pub mod private_server;
 pub mod proxy;
+pub mod raw;
+pub mod servers;
+pub mod settings;
+pub mod stores;
+pub mod streams;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -19,4 +26,26 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// The address of a server that tests use.
+pub fn server_url(variable: &str) -> String {
+    let sentence = "start the servers: scripts/services up, and run through scripts/test";
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is missing: {sentence}"))
+}
+
+/// A name that no other test has.
+pub fn unique(word: &str) -> String {
+    format!("{word}-{}", folio::ids::v7(&folio::clock::Clock::system()).simple())
+}
+
+/// Gives what comes within ten seconds, and fails when nothing does.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// How long an outage lasts in these tests: two seconds, or as many as `OUTAGE_SECONDS` says.
+pub fn outage() -> Duration {
+    let seconds = std::env::var("OUTAGE_SECONDS").map(|it| it.parse().expect("OUTAGE_SECONDS is a number"));
+    Duration::from_secs(seconds.unwrap_or(2))
 }

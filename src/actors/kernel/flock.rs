@@ -8,8 +8,8 @@ use ractor::ActorRef;
 use tokio::time::Instant;
 
 use super::keyed::Home;
+use super::phase::Phase;
 use super::role::Role;
-use super::slot::Phase;
 use super::snapshot::{Kind, Row};
 use super::supervisor::{SupervisorMsg, Ward};
 
@@ -45,11 +45,11 @@ impl<R: Role> Flock for Home<R> {
                 let inner = slot.inner.lock();
                 (inner.phase, now.since(inner.used))
             };
-            match phase {
-                Phase::Awake if idle >= self.limits.sleep_after => drop(slot.sleep_if_idle()),
-                Phase::Asleep if idle >= self.limits.forget_after => drop(self.give_up(&slot.key)),
-                _ => {}
-            }
+            let _ended = match phase {
+                Phase::Awake if idle >= self.limits.sleep_after => slot.sleep_if_idle(),
+                Phase::Asleep if idle >= self.limits.forget_after => self.give_up(&slot.key),
+                _ => false,
+            };
         }
     }
 

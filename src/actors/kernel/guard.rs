@@ -7,9 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Once;
 
+pub use crate::telemetry::trace;
+use crate::telemetry::under;
+
 thread_local! {
-    /// The trace of the work in hand; none outside guarded work.
-    static TRACE: Cell<Option<u128>> = const { Cell::new(None) };
+    /// Whether the work in hand is guarded.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -20,11 +23,6 @@ pub struct Panic {
     pub message: String,
     /// File, line and column.
     pub location: String,
-}
-
-/// Returns the trace of the work in hand; zero for none.
-pub fn trace() -> u128 {
-    TRACE.get().unwrap_or(0)
 }
 
 /// Does work under a trace, and returns its panic instead of passing it on.
@@ -39,9 +37,9 @@ pub async fn caught<T>(trace: u128, work: impl Future<Output = T>) -> Result<T, 
 
 /// Like `caught`, for work that does not wait.
 pub fn caught_now<T>(trace: u128, work: impl FnOnce() -> T) -> Result<T, Panic> {
-    let outer = TRACE.replace(Some(trace));
-    let done = catch_unwind(AssertUnwindSafe(work));
-    TRACE.set(outer);
+    let outer = GUARDED.replace(true);
+    let done = under(trace, || catch_unwind(AssertUnwindSafe(work)));
+    GUARDED.set(outer);
     done.map_err(|payload| Panic { message: words(payload), location: PLACE.take() })
 }
 
@@ -57,9 +55,9 @@ pub(super) fn watch_panics() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
         let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| match TRACE.get() {
-            Some(_) => PLACE.set(info.location().map(ToString::to_string).unwrap_or_default()),
-            None => before(info),
+        std::panic::set_hook(Box::new(move |info| match GUARDED.get() {
+            true => PLACE.set(info.location().map(ToString::to_string).unwrap_or_default()),
+            false => before(info),
         }));
     });
 }

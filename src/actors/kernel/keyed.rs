@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::history::History;
 use super::mailbox::{Mailbox, unavailable};
+use super::phase::Phase;
 use super::role::Role;
-use super::slot::{Phase, Slot};
+use super::slot::Slot;
 use super::snapshot::Kind;
 use super::supervisor::SupervisorMsg;
 use crate::clock::Clock;
@@ -86,7 +87,9 @@ impl<R: Role> Keyed<R> {
 
     /// Puts to sleep whoever has nothing to do.
     pub fn sleep_idle(&self) {
-        self.0.all().iter().for_each(|slot| drop(slot.sleep_if_idle()));
+        for slot in self.0.all() {
+            slot.sleep_if_idle();
+        }
     }
 
     /// Returns how many have a task, those included that are ending.

@@ -15,9 +15,9 @@ use super::history::Cause;
 use super::keyed::{Home, Seat};
 use super::mailbox::Letter;
 use super::meter::Doing;
+use super::phase::Phase;
 use super::role::{Role, Settled, Turn};
-use super::slot::{Inner, Next, Phase, Slot};
-use super::supervisor::Failure;
+use super::slot::{Inner, Next, Slot};
 
 /// So many messages are handled before other tasks have their turn.
 const TURNS_MAX: u32 = 64;
@@ -41,10 +41,12 @@ impl<R: Role> Actor for Shell<R> {
         Ok(())
     }
 
-    /// The whole life. Here ractor supervises and can be told to kill, as in its loop, whose own mailbox is not
-    /// needed and would make each idle actor larger.
+    /// The whole life. Here ractor can be told to kill, as in its loop, whose own mailbox is not needed and would
+    /// make each idle actor larger.
     async fn post_start(&self, myself: ActorRef<()>, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        self.live(&myself).await?;
+        if let Err(cause) = self.live(&myself).await {
+            self.slot.fail(self.life, cause);
+        }
         myself.stop(None);
         Ok(())
     }
@@ -67,28 +69,28 @@ enum Step<R: Role> {
 
 /// What is boxed here would otherwise take its room in every idle actor.
 impl<R: Role> Shell<R> {
-    async fn live(&self, myself: &ActorRef<()>) -> Result<(), Failure> {
+    async fn live(&self, myself: &ActorRef<()>) -> Result<(), Cause> {
         let Some(mut role) = Box::pin(self.wake(myself)).await? else { return Ok(()) };
         let mut turn = Turn::new(self.home.clone());
         while poll_fn(|cx| self.slot.poll_work(cx)).await {
             let drained = Box::pin(self.drain(&mut role, &mut turn)).await;
-            if let Err(cause) = drained {
+            if drained.is_err() {
                 // What it knows and what it owes is gone before anybody hears of the end.
                 let _ = caught_now(0, || drop((role, turn)));
-                return self.fails(cause);
+                return drained;
             }
         }
         let rested = Box::pin(caught(0, role.rest())).await;
         if let Err(panic) = rested {
             let _ = caught_now(0, || drop(role));
-            return self.fails(Cause::Panic(panic));
+            return Err(Cause::Panic(panic));
         }
         self.slot.inner.lock().kept = self.home.limits.keeps_state().then_some(role);
         Ok(())
     }
 
     /// Takes up the state that was kept, or reads it.
-    async fn wake(&self, myself: &ActorRef<()>) -> Result<Option<Box<R>>, Failure> {
+    async fn wake(&self, myself: &ActorRef<()>) -> Result<Option<Box<R>>, Cause> {
         let (kept, trace) = {
             let mut inner = self.slot.inner.lock();
             inner.actor = Some(myself.get_cell());
@@ -102,7 +104,7 @@ impl<R: Role> Shell<R> {
                     self.slot.refuse_start(self.life, error);
                     return Ok(None);
                 }
-                Err(panic) => return self.fails(Cause::Panic(panic)).map(|()| None),
+                Err(panic) => return Err(Cause::Panic(panic)),
             },
         };
         let mut inner = self.slot.inner.lock();
@@ -167,11 +169,6 @@ impl<R: Role> Shell<R> {
         })?;
         drop(place);
         Ok(())
-    }
-
-    /// Ends this life by its own fault; ractor carries the failure to the supervisor.
-    fn fails(&self, cause: Cause) -> Result<(), Failure> {
-        self.slot.fail(self.life, cause).map_or(Ok(()), Err)
     }
 
     /// Gives the life its task. Not under the slot's lock: a runtime that shuts down drops the shell here and now.

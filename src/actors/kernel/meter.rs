@@ -75,6 +75,8 @@ pub struct Meter {
     pub expired: u64,
     /// Messages that were not handled, because the actor failed before their turn.
     pub lost: u64,
+    /// The time that they waited, all together.
+    pub waited: Duration,
     /// The time spent in handling.
     pub busy: Duration,
     /// How long messages waited.
@@ -87,7 +89,9 @@ pub struct Meter {
 
 impl Meter {
     pub(super) fn begin(&mut self, doing: Doing, sent: Instant) {
-        self.waiting.record(doing.since.saturating_duration_since(sent));
+        let waited = doing.since.saturating_duration_since(sent);
+        self.waited += waited;
+        self.waiting.record(waited);
         self.doing = Some(doing);
     }
 
@@ -106,6 +110,7 @@ impl Meter {
         self.failed += other.failed;
         self.expired += other.expired;
         self.lost += other.lost;
+        self.waited += other.waited;
         self.busy += other.busy;
         self.waiting.add(&other.waiting);
         self.handling.add(&other.handling);

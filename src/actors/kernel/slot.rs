@@ -3,16 +3,6 @@
 //! Owns: the queue, the phase, the counters, and while the actor sleeps its state. One lock orders them all:
 //! a letter is pushed, taken, or refused under it, and so is every change of phase. Therefore there is no
 //! moment at which a message can fall between an actor that leaves and the one that follows.
-//!
-//! ```text
-//!            letter            read                 idle              task ended, queue empty
-//!   Asleep ---------> Starting ------> Awake ----------------> Leaving -----------> Asleep --> given up
-//!      ^                 ^  |            | panic, Err, kill       | queue not empty
-//!      |                 |  +-> Failing <+                        +--> Starting
-//!      |  nobody waits   |        | budget left      | budget spent
-//!      +--- Resting <----|--------+                  v
-//!              +---------+---- half-open try --- Fenced
-//! ```
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -28,6 +18,7 @@ use super::guard::caught_now;
 use super::keyed::{Home, Seat};
 use super::mailbox::{Letter, unavailable};
 use super::meter::{Doing, Meter};
+use super::phase::Phase;
 use super::role::Role;
 use super::room::Room;
 use super::snapshot::Kind;
@@ -36,31 +27,6 @@ use crate::error::{Error, RETRY_AFTER, Result};
 
 /// How long a caller waits before it asks a server again that is stopping.
 pub(super) const STOPPING: Duration = Duration::from_secs(5);
-
-/// Where a key stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It has no task; the first letter wakes it.
-    Asleep,
-    /// It reads its state.
-    Starting,
-    /// It handles what comes.
-    Awake,
-    /// Its task is ending because it was idle; letters wait for the next life.
-    Leaving,
-    /// It failed, and the supervisor has not decided yet.
-    Failing,
-    /// It failed and will be started again.
-    Resting {
-        /// When that will be.
-        until: Moment,
-    },
-    /// Its budget is spent: it refuses until then, and then tries once.
-    Fenced {
-        /// When it tries.
-        until: Moment,
-    },
-}
 
 pub(super) struct Slot<R: Role> {
     pub key: R::Key,
@@ -218,10 +184,8 @@ impl<R: Role> Slot<R> {
     pub fn sleep_if_idle(&self) -> bool {
         let mut inner = self.inner.lock();
         let idle = inner.phase == Phase::Awake && inner.idle && self.room.depth() == 0;
-        let waker = if idle { inner.leave() } else { None };
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
+        if idle {
+            inner.leave();
         }
         idle
     }
@@ -241,27 +205,22 @@ impl<R: Role> Slot<R> {
 
     /// Accepts nothing more; what waits is still done.
     pub fn close(&self) {
-        let (waker, _letters) = {
-            let mut inner = self.inner.lock();
-            inner.closing = true;
-            match inner.phase {
-                Phase::Awake if inner.idle => (inner.leave(), VecDeque::new()),
-                Phase::Awake | Phase::Starting | Phase::Leaving => (None, VecDeque::new()),
-                _ => {
-                    inner.phase = Phase::Asleep;
-                    (None, inner.refuse(unavailable::<R>(STOPPING)))
-                }
+        let mut _letters = VecDeque::new(); // They go after the lock.
+        let mut inner = self.inner.lock();
+        inner.closing = true;
+        match inner.phase {
+            Phase::Awake if inner.idle => inner.leave(),
+            Phase::Awake | Phase::Starting | Phase::Leaving => {}
+            _ => {
+                inner.phase = Phase::Asleep;
+                _letters = inner.refuse(unavailable::<R>(STOPPING));
             }
-        };
-        if let Some(waker) = waker {
-            waker.wake();
         }
     }
 
     /// Cuts the life short, also in the middle of a message; a failure like any other.
     pub fn kill(&self) {
-        let actor = self.inner.lock().actor.clone();
-        if let Some(actor) = actor {
+        if let Some(actor) = &self.inner.lock().actor {
             actor.kill();
         }
     }
@@ -290,13 +249,15 @@ impl<R: Role> Inner<R> {
         }
     }
 
-    /// Begins the end of an idle actor, which has to be woken for it.
-    fn leave(&mut self) -> Option<Waker> {
+    /// Begins the end of an idle actor, and wakes it for that.
+    fn leave(&mut self) {
         self.phase = Phase::Leaving;
         self.seat = None;
         self.idle = false;
         self.queue.shrink_to_fit();
-        self.waker.take()
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Empties the queue; the caller drops the letters after the lock.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::history::Incident;
 use super::meter::Meter;
-use super::slot::Phase;
+use super::phase::Phase;
 
 /// Everything at one moment.
 #[derive(Debug)]

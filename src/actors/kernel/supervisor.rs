@@ -4,7 +4,6 @@
 //! Publishes: the history.  Mailbox: supervision only, never offered to clients.
 //! On restart: takes over every slot its forerunner had not decided; actors killed with it come back on use.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,25 +15,12 @@ use super::task::Groups;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// A failure on its way to the supervisor, inside ractor's error.
+/// A failure on its way to the supervisor. The end of a life brings it, however it came about; ractor's own word
+/// would be lost with the supervisor that it is for.
 pub(super) struct Failure {
     pub incident: Arc<Incident>,
     pub ward: Arc<dyn Ward>,
 }
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.incident.fmt(f)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {:?}", self.incident.kind, self.incident.key, self.incident.cause)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// What follows from a failure.
 pub(super) enum Verdict {
@@ -101,18 +87,13 @@ impl Actor for SupervisorActor {
         Ok(())
     }
 
+    /// A life that ends says so itself.
     async fn handle_supervisor_evt(
         &self,
-        myself: ActorRef<SupervisorMsg>,
-        event: SupervisionEvent,
-        state: &mut SupervisorState,
+        _: ActorRef<SupervisorMsg>,
+        _: SupervisionEvent,
+        _: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        // A life that ended in another way than by a failure of its own says so itself when it is dropped.
-        if let SupervisionEvent::ActorFailed(_, error) = event
-            && let Ok(failure) = error.downcast::<Failure>()
-        {
-            state.judge(&myself, *failure);
-        }
         Ok(())
     }
 }

@@ -2,10 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use folio::config::{Config, DatabaseConfig, SearchConfig, Secret, Server, Settings};
+use folio::clock::Clock;
+use folio::config::{
+    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, ObjectsConfig, SearchConfig, Secret, Server, Settings,
+};
 use folio::error::{Error, Result};
 use folio::storage::Probe;
+use folio::storage::broker::Broker;
+use folio::storage::bus::Bus;
+use folio::storage::cache::Cache;
 use folio::storage::db::Db;
+use folio::storage::objects::Objects;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -18,8 +25,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 pub async fn look(settings: &Settings) -> Vec<Finding> {
     // The secret signs nothing here.
     let config = settings.config(Secret::new(String::new()));
-    let (database, search) = tokio::join!(database(settings, &config), search(settings, &config));
-    vec![database, search]
+    let (database, cache, bus, broker, objects, search) = tokio::join!(
+        database(settings, &config),
+        cache(settings, &config),
+        bus(settings, &config),
+        broker(settings, &config),
+        objects(settings, &config),
+        search(settings, &config)
+    );
+    vec![database, cache, bus, broker, objects, search]
 }
 
 async fn database(settings: &Settings, config: &Config) -> Finding {
@@ -31,9 +45,46 @@ async fn database(settings: &Settings, config: &Config) -> Finding {
     }
 }
 
+async fn cache(settings: &Settings, config: &Config) -> Finding {
+    match &config.cache {
+        CacheConfig::Embedded { .. } => embedded("cache", "memory of the process"),
+        open => ask("cache", &settings.redis_url, async { Cache::open(open, &Clock::system())?.probe().await }).await,
+    }
+}
+
+async fn bus(settings: &Settings, config: &Config) -> Finding {
+    match &config.bus {
+        BusConfig::Embedded => embedded("bus", "there is one node"),
+        open => ask("bus", &settings.redis_url, async { Bus::open(open, &Clock::system())?.probe().await }).await,
+    }
+}
+
+async fn broker(settings: &Settings, config: &Config) -> Finding {
+    match &config.broker {
+        BrokerConfig::Embedded => embedded("broker", "queue tables in the database"),
+        open => {
+            // A server keeps the queues, so this database is never reached.
+            let nowhere =
+                DatabaseConfig::Postgres { url: Secret::new("postgres://[::]".to_owned()), connections_max: 2 };
+            let probe = async { Broker::open(open, &Db::open(&nowhere).await?, &Clock::system())?.probe().await };
+            ask("broker", &settings.amqp_url, probe).await
+        }
+    }
+}
+
+async fn objects(settings: &Settings, config: &Config) -> Finding {
+    match &config.objects {
+        ObjectsConfig::Files { .. } => embedded("objects", "files in the data folder"),
+        open => {
+            let probe = async { Objects::open(open, &config.secret, &Clock::system())?.probe().await };
+            ask("objects", &settings.s3_url, probe).await
+        }
+    }
+}
+
 async fn search(settings: &Settings, config: &Config) -> Finding {
     match &config.search {
-        SearchConfig::Embedded { .. } => embedded("search", "an index in the data folder"),
+        SearchConfig::Embedded { .. } => embedded("search", "not built yet; it comes with search"),
         SearchConfig::Elasticsearch { url } => ask("search", &settings.elasticsearch_url, elasticsearch(url)).await,
     }
 }

@@ -60,11 +60,13 @@ fn room(path: &Path) -> Finding {
         return Finding::bad(WHAT, State::Warning, "the free space cannot be told", "look at it with df");
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let detail = format!("{} MiB free", free >> 20);
-    match free {
-        ..FREE_BYTES_LEAST => Finding::bad(WHAT, State::Failed, detail, "make room: writes will be refused"),
-        ..FREE_BYTES_LOW => Finding::bad(WHAT, State::Warning, detail, "make room soon"),
-        _ => Finding::ok(WHAT, detail),
+    let detail = format!("{} MiB free for {}", free >> 20, path.display());
+    if free < FREE_BYTES_LEAST {
+        Finding::bad(WHAT, State::Failed, detail, "make room: writes will be refused")
+    } else if free < FREE_BYTES_LOW {
+        Finding::bad(WHAT, State::Warning, detail, "make room soon")
+    } else {
+        Finding::ok(WHAT, detail)
     }
 }
 

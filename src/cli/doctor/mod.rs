@@ -9,7 +9,7 @@ use clap::Args;
 use folio::config::Loaded;
 use serde::Serialize;
 
-use super::{Failure, runtime, say};
+use super::{Failure, causes_to_stderr, runtime, say};
 
 #[derive(Args)]
 pub struct Doctor {
@@ -54,6 +54,7 @@ impl Finding {
 impl Doctor {
     pub fn run(self, loaded: &Loaded) -> Result<(), Failure> {
         let settings = loaded.settings().map_err(Failure::settings)?;
+        causes_to_stderr();
         let mut findings = vec![match loaded.warnings.as_slice() {
             [] => Finding::ok("settings", loaded.file.as_ref().map_or("no file".into(), |it| it.display().to_string())),
             warnings => Finding::bad("settings", State::Warning, warnings.join("; "), "see folio config show"),

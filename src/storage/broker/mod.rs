@@ -1,7 +1,53 @@
 //! The broker port: durable events and jobs.
+//!
+//! The contract, proved for every backend by one suite:
+//! - A publish that returns is stored in every queue whose patterns name the topic; of one that fails, nobody knows.
+//!   Publishing again is safe: consumers drop ids they have seen. An event that no declared queue wants is confirmed
+//!   and gone; so queues are declared before anything is published. A queue that was deleted on the server is made
+//!   again before the next publish.
+//! - Deliveries come at least once. One that is dropped without a word, or whose process dies, comes again: from a
+//!   server when the connection ends, from the tables when its lease does; and it counts as an attempt.
+//! - In the order of publication for one consumer with a prefetch of 1, until one of them is tried again.
+//! - After the last attempt, or by its consumer's word, a delivery is a dead letter: listed with its error, replayed
+//!   or discarded one by one.
+//! - Publishing is bounded in time, also while the server takes connections but no messages. Consumers wait through
+//!   outages.
+
+mod dead_letters;
+mod delivery;
+mod embedded;
+mod line;
+mod rabbitmq;
+mod table_worker;
+mod worker;
+
+pub use self::delivery::{Consumer, Delivery};
+pub use self::embedded::Embedded;
+pub use self::rabbitmq::RabbitMq;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+
+use super::Probe;
+use super::db::Db;
+use crate::clock::Clock;
+use crate::config::BrokerConfig;
+use crate::error::{Error, Result};
+
+/// The exchange that events go to on a server.
+pub const EXCHANGE: &str = "folio.events";
+/// Attempts at one delivery, where a queue says nothing else.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// How long a worker may be silent, where a queue says nothing else.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// Bytes of the name of a queue or topic, less than what a server keeps.
+pub const NAME_BYTES_MAX: usize = 200;
+/// Dead letters that are looked at in one go.
+pub const DEAD_LOOKED_AT_MAX: usize = 10_000;
+
+const NO_SUCH_LETTER: Error = Error::NotFound("dead letter");
 
 /// Something that happened, as it is published. Events of one key stay in order.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
@@ -20,4 +66,179 @@ pub struct Event {
     pub payload: String,
     /// When it was committed.
     pub created_at: DateTime<Utc>,
+}
+
+/// A queue, what goes into it, and how it is worked off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The queue's name.
+    pub queue: String,
+    /// Patterns of topics: `*` is one word between dots, `#` any number of them.
+    pub topics: Vec<String>,
+    /// Attempts before a delivery is a dead letter.
+    pub attempts_max: u32,
+    /// Deliveries that one consumer may have open.
+    pub prefetch: u16,
+    /// How long a worker may be silent before its delivery goes to another; [`Delivery::hold`] renews it.
+    pub lease: Duration,
+}
+
+impl Subscription {
+    /// A queue with the usual limits, in order.
+    pub fn new(queue: impl Into<String>, topics: &[&str]) -> Subscription {
+        let topics = topics.iter().map(|&topic| topic.to_owned()).collect();
+        Subscription { queue: queue.into(), topics, attempts_max: ATTEMPTS_MAX, prefetch: 1, lease: LEASE }
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        self.topics.iter().any(|pattern| matches(pattern, topic))
+    }
+}
+
+/// An event that could not be worked off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// The event.
+    pub event: Event,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong at last.
+    pub error: String,
+}
+
+/// Durable queues of events. Cloning it gives the same broker.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// Tables in the database.
+    Embedded(Embedded),
+    /// A RabbitMQ server.
+    RabbitMq(RabbitMq),
+}
+
+impl Broker {
+    /// Opens the broker of the settings. A server that is away is no reason to fail.
+    pub fn open(config: &BrokerConfig, db: &Db, clock: &Clock) -> Result<Broker> {
+        Ok(match config {
+            BrokerConfig::Embedded => Broker::Embedded(Embedded::new(db, clock)),
+            BrokerConfig::RabbitMq { url } => Broker::RabbitMq(RabbitMq::open(url, EXCHANGE)?),
+        })
+    }
+
+    /// Makes a queue and what leads into it. On a server that is away it is done before the next publish.
+    pub async fn declare(&self, subscription: &Subscription) -> Result<()> {
+        if !name_fits(&subscription.queue) || !subscription.topics.iter().all(|topic| name_fits(topic)) {
+            return Err(Error::invalid("queue", "a name is too long"));
+        }
+        match self {
+            Broker::Embedded(it) => it.declare(subscription).await,
+            Broker::RabbitMq(it) => it.declare(subscription).await,
+        }
+    }
+
+    /// Publishes events, in their order; returns when every one of them is confirmed.
+    pub async fn publish(&self, events: &[Event]) -> Result<()> {
+        if !events.iter().all(|event| name_fits(&event.topic)) {
+            return Err(Error::invalid("topic", "is too long"));
+        }
+        match self {
+            Broker::Embedded(it) => it.publish(events).await,
+            Broker::RabbitMq(it) => it.publish(events).await,
+        }
+    }
+
+    /// Works off a queue, which is made when it is missing.
+    pub fn subscribe(&self, subscription: Subscription) -> Consumer {
+        Consumer::new(self, subscription)
+    }
+
+    /// Lists dead letters of a queue, the oldest first.
+    pub async fn dead(&self, queue: &str, limit: usize) -> Result<Vec<Dead>> {
+        match self {
+            Broker::Embedded(it) => it.dead(queue, limit).await,
+            Broker::RabbitMq(it) => it.dead(queue, limit).await,
+        }
+    }
+
+    /// Puts a dead letter into its queue again, as if it had never been tried.
+    pub async fn replay(&self, queue: &str, event: Uuid) -> Result<()> {
+        match self {
+            Broker::Embedded(it) => it.replay(queue, event).await,
+            Broker::RabbitMq(it) => it.bury(queue, event, true).await,
+        }
+    }
+
+    /// Throws a dead letter away.
+    pub async fn discard(&self, queue: &str, event: Uuid) -> Result<()> {
+        match self {
+            Broker::Embedded(it) => it.discard(queue, event).await,
+            Broker::RabbitMq(it) => it.bury(queue, event, false).await,
+        }
+    }
+
+    /// Asks the backend how it is.
+    pub async fn probe(&self) -> Result<Probe> {
+        match self {
+            Broker::Embedded(it) => it.probe().await,
+            Broker::RabbitMq(it) => it.probe().await,
+        }
+    }
+}
+
+/// How long to wait after a failed attempt: four times as long each time, and never the same for two.
+pub fn backoff(attempt: u32, event: Uuid) -> Duration {
+    let longest = Duration::from_secs(1 << (2 * attempt.min(5))).min(Duration::from_secs(600));
+    let share = event.as_u128() % 1_000;
+    longest / 2 + longest.mul_f64(share as f64 / 2_000.0)
+}
+
+fn name_fits(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+}
+
+/// Whether a pattern names a topic.
+fn matches(pattern: &str, topic: &str) -> bool {
+    let (word, rest) = pattern.split_once('.').map_or((pattern, None), |(word, rest)| (word, Some(rest)));
+    if word == "#" {
+        let Some(rest) = rest else { return true };
+        // It may stand for no word at all, or for one more.
+        return matches(rest, topic) || topic.split_once('.').is_some_and(|(_, topic)| matches(pattern, topic));
+    }
+    let (first, others) = topic.split_once('.').map_or((topic, None), |(first, others)| (first, Some(others)));
+    (word == "*" || word == first)
+        && match (rest, others) {
+            (None, None) | (Some("#"), None) => true,
+            (Some(rest), Some(others)) => matches(rest, others),
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_name_topics_as_a_topic_exchange_does() {
+        let yes = [
+            ("#", "a"),
+            ("#", "a.b.c"),
+            ("a.#", "a"),
+            ("a.#", "a.b.c"),
+            ("*.b", "a.b"),
+            ("#.c", "a.b.c"),
+            ("#.c", "c"),
+            ("a.*.c", "a.b.c"),
+            ("a.#.c", "a.c"),
+            ("a.b", "a.b"),
+        ];
+        let no = [("*", "a.b"), ("a.*", "a"), ("a.b", "a.b.c"), ("#.c", "a.b"), ("a", "b"), ("a.*.c", "a.c")];
+        assert!(yes.iter().all(|(pattern, topic)| matches(pattern, topic)));
+        assert!(!no.iter().any(|(pattern, topic)| matches(pattern, topic)));
+    }
+
+    #[test]
+    fn waits_between_attempts_grow_up_to_ten_minutes() {
+        let event = Uuid::from_u128(999);
+        let waits: Vec<Duration> = (1..=8).map(|attempt| backoff(attempt, event)).collect();
+        assert!(waits.is_sorted() && waits[0] <= Duration::from_secs(4) && waits[7] <= Duration::from_secs(600));
+    }
 }

@@ -1,1 +1,190 @@
-//! The cache port.
+//! The cache port: copies of what is cheaper to keep than to read again.
+//!
+//! The contract, proved for every backend by one suite:
+//! - Nothing depends on it. A cache that is away, slow or empty is a miss; misses of that kind are counted.
+//! - A removal wins over a load that began before it: it leaves a mark for [`MARK_FOR`] which such a load cannot cover.
+//! - A removal that does not reach the server is remembered (up to [`UNSENT_MAX`]) and sent before anything else once
+//!   it is back; until then this node misses that key. If the process ends before, the copy lives for the rest of its
+//!   time to live: that bounds how long anything may be stale, so nothing is kept without one.
+//! - Of callers that miss one key at once, one loads and the others wait for it.
+
+mod embedded;
+mod redis;
+
+pub use self::embedded::Embedded;
+pub use self::redis::Redis;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::OnceCell;
+
+use super::Probe;
+use crate::clock::Clock;
+use crate::config::CacheConfig;
+use crate::error::Result;
+
+/// How long a removal keeps loads that began before it from bringing the old value back.
+pub const MARK_FOR: Duration = Duration::from_secs(10);
+/// Removals that are remembered while the server is away.
+pub const UNSENT_MAX: usize = 10_000;
+/// A larger value is not kept.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Copies of values, each for a time. Cloning it gives the same cache.
+#[derive(Clone, Debug)]
+pub struct Cache(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    backend: Backend,
+    flights: DashMap<String, Flight>,
+    counts: Counters,
+}
+
+type Flight = Arc<OnceCell<Bytes>>;
+
+#[derive(Debug)]
+enum Backend {
+    Embedded(Embedded),
+    Redis(Box<Redis>),
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// How a cache was used since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads that found a value.
+    pub hits: u64,
+    /// Reads that found none, those that failed among them.
+    pub misses: u64,
+    /// Reads and writes that the backend did not answer.
+    pub failures: u64,
+}
+
+impl Cache {
+    /// Opens the cache of the settings. A server that is away is no reason to fail.
+    pub fn open(config: &CacheConfig, clock: &Clock) -> Result<Cache> {
+        let backend = match config {
+            CacheConfig::Embedded { bytes_max } => Backend::Embedded(Embedded::new(*bytes_max, clock)),
+            CacheConfig::Redis { url, prefix } => Backend::Redis(Box::new(Redis::open(url, prefix)?)),
+        };
+        Ok(Cache(Arc::new(Shared { backend, flights: DashMap::new(), counts: Counters::default() })))
+    }
+
+    /// Finds a value.
+    pub async fn find(&self, key: &str) -> Option<Bytes> {
+        let found = self.tried(match &self.0.backend {
+            Backend::Embedded(it) => Ok(it.find(key)),
+            Backend::Redis(it) => it.find(key).await,
+        });
+        let found = found.flatten();
+        let counter = if found.is_some() { &self.0.counts.hits } else { &self.0.counts.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// Keeps a value for a time, over what was there.
+    pub async fn put(&self, key: &str, value: &Bytes, ttl: Duration) {
+        self.write(key, value, ttl, false).await;
+    }
+
+    /// Removes a value. An error says that it may still be seen by other nodes for a while.
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        // Whoever asks from now on does not join a load that began before.
+        self.0.flights.remove(key);
+        let removed = match &self.0.backend {
+            Backend::Embedded(it) => {
+                it.remove(key);
+                Ok(())
+            }
+            Backend::Redis(it) => it.remove(key).await,
+        };
+        if removed.is_err() {
+            self.0.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        removed
+    }
+
+    /// Finds a value, or loads and keeps it. What a load refuses is not kept: the next caller loads again.
+    pub async fn get_or_load<L, F>(&self, key: &str, ttl: Duration, load: L) -> Result<Bytes>
+    where
+        L: FnOnce() -> F,
+        F: Future<Output = Result<Bytes>>,
+    {
+        if let Some(found) = self.find(key).await {
+            return Ok(found);
+        }
+        let seat = Seat::take(&self.0.flights, key);
+        let loading = seat.flight.get_or_try_init(|| async {
+            let loaded = load().await?;
+            self.write(key, &loaded, ttl, true).await;
+            Ok(loaded)
+        });
+        loading.await.cloned()
+    }
+
+    /// How it was used since the start.
+    pub fn counts(&self) -> Counts {
+        let Counters { hits, misses, failures } = &self.0.counts;
+        let [hits, misses, failures] = [hits, misses, failures].map(|it| it.load(Ordering::Relaxed));
+        Counts { hits, misses, failures }
+    }
+
+    /// Asks the backend how it is.
+    pub async fn probe(&self) -> Result<Probe> {
+        match &self.0.backend {
+            Backend::Embedded(_) => Ok(super::in_process()),
+            Backend::Redis(it) => it.probe().await,
+        }
+    }
+
+    async fn write(&self, key: &str, value: &Bytes, ttl: Duration, loaded: bool) {
+        if value.len() > VALUE_BYTES_MAX || ttl < Duration::from_millis(1) {
+            return;
+        }
+        self.tried(match &self.0.backend {
+            Backend::Embedded(it) => {
+                it.put(key, value, ttl, loaded);
+                Ok(())
+            }
+            Backend::Redis(it) => it.put(key, value, ttl, loaded).await,
+        });
+    }
+
+    fn tried<T>(&self, outcome: Result<T>) -> Option<T> {
+        outcome.inspect_err(|_| _ = self.0.counts.failures.fetch_add(1, Ordering::Relaxed)).ok()
+    }
+}
+
+/// A caller's place in a load that several wait for. The last one out, or the first one done, closes it.
+struct Seat<'a> {
+    flights: &'a DashMap<String, Flight>,
+    key: &'a str,
+    flight: Flight,
+}
+
+impl<'a> Seat<'a> {
+    fn take(flights: &'a DashMap<String, Flight>, key: &'a str) -> Seat<'a> {
+        let flight = flights.entry(key.to_owned()).or_default().clone();
+        Seat { flights, key, flight }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.flights.remove_if(self.key, |_, flight| {
+            Arc::ptr_eq(flight, &self.flight) && (flight.initialized() || Arc::strong_count(flight) <= 2)
+        });
+    }
+}

@@ -6,7 +6,7 @@ use super::*;
 use crate::actors::kernel::What;
 use crate::actors::kernel::writer::{Job, Writer};
 use crate::ids::{EntryId, StreamId, UserId};
-use crate::storage::streams::{Append, Appended, Entry};
+use crate::storage::streams::{Append, Appended};
 use crate::storage::writes::{Write, Written};
 
 /// Knows the numbers that are committed; `starts` plays the database.
@@ -71,8 +71,9 @@ impl Role for Ledger {
 }
 
 fn write(clock: &Clock) -> Write {
-    let entry = Entry::Message { sender: UserId::new(clock), client_id: String::new(), body: "hello".into() };
-    Write::Entry(Append { stream: StreamId::new(clock), id: EntryId::new(clock), at: clock.now(), entry })
+    let (stream, sender) = (StreamId::new(clock), Some(UserId::new(clock)));
+    let (id, client_id, body) = (EntryId::new(clock), Some("1".to_owned()), "hello".to_owned());
+    Write::Entry(Append { stream, id, kind: "message", sender, client_id, body, at: clock.now() })
 }
 
 fn commits(job: Job, seq: i64) {

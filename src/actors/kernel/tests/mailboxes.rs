@@ -68,3 +68,27 @@ async fn what_was_handled_is_counted_exactly_also_after_the_key_is_given_up() {
     until("they are given up", || likes.known() == 0).await;
     assert!(root.snapshot().rows.is_empty() && root.kinds()[0].meter.handled == 1_000);
 }
+
+#[tokio::test]
+async fn a_scraper_reads_what_every_kind_and_every_task_has_done() {
+    let (root, likes, _) = tree(endless()).await;
+    for _ in 0..3 {
+        likes.get(&1).ask(Msg::Add).await.unwrap();
+    }
+    assert!(is_unavailable(&likes.get(&1).ask(Msg::Panic).await));
+    until("it is back", || root.kinds()[0].restarts == 1).await;
+    let mut out = crate::telemetry::Exposition::default();
+    root.collect(&mut out);
+    let text = out.finish();
+    for line in [
+        "folio_actors_known{type=\"likes\"} 1",
+        "folio_actor_handled_total{type=\"likes\"} 3",
+        "folio_actor_failures_total{type=\"likes\"} 1",
+        "folio_actor_restarts_total{type=\"likes\"} 1",
+        "folio_actor_mailbox_wait_seconds_count{type=\"likes\"} 4",
+        "folio_actor_handle_seconds_bucket{type=\"likes\",le=\"+Inf\"} 3",
+        "folio_tasks{task=\"sweeps\"} 1",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} in {text}");
+    }
+}

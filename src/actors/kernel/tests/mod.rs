@@ -7,6 +7,7 @@ mod mailboxes;
 mod neighbours;
 mod supervisors;
 mod tasks;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};

@@ -1,0 +1,160 @@
+//! What was not done, as an answer: the only place that knows which status a refusal has.
+//!
+//! Every refusal has one form: `{"detail", "error", "request_id", "fields"?, "retry_after"?}`. `error` is the stable
+//! code; `detail` is for people.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::Error;
+
+/// An answer that is no success. Handlers, extractors and the shell make one; only the shell writes it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    detail: Cow<'static, str>,
+    fields: BTreeMap<String, String>,
+    retry_after: Option<Duration>,
+    also: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub struct RefusalForm<'a> {
+    /// For people.
+    detail: &'a str,
+    /// The stable code: the only part to compare.
+    error: &'a str,
+    /// What to name when asking about it.
+    request_id: &'a str,
+    /// Field by field, what is not valid.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    fields: &'a BTreeMap<String, String>,
+    /// Seconds to wait before asking again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal that only the shell has a word for.
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { status, code, detail: detail.into(), fields: BTreeMap::new(), retry_after: None, also: None }
+    }
+
+    /// The same, with one more header.
+    pub(crate) fn with(self, name: HeaderName, value: HeaderValue) -> Refusal {
+        Refusal { also: Some(Box::new((name, value))), ..self }
+    }
+
+    /// One of the library's own, in plain text: said our way.
+    pub(super) fn of_status(status: StatusCode) -> Refusal {
+        let code = match status.as_u16() {
+            400 => "malformed",
+            404 => "not_found",
+            405 => "method_not_allowed",
+            413 => "too_large",
+            415 => "unsupported",
+            422 => "invalid",
+            431 => "head_too_large",
+            500.. => "internal",
+            _ => "refused",
+        };
+        Refusal::new(status, code, "the request cannot be understood")
+    }
+
+    /// Writes the form and its headers.
+    pub(super) fn write(&self, request_id: &HeaderValue, headers: &mut HeaderMap) -> Bytes {
+        headers.clear();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.seconds() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some((name, value)) = self.also.as_deref() {
+            headers.insert(name, value.clone());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        self.form(request_id)
+    }
+
+    /// The whole answer as bytes, for a client that the HTTP library does not serve, or not any more.
+    pub(super) fn raw(&self, request_id: &HeaderValue) -> Vec<u8> {
+        let mut headers = HeaderMap::new();
+        let body = self.write(request_id, &mut headers);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(HeaderName::from_static("x-request-id"), request_id.clone());
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut out = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in &headers {
+            out.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        [&out, b"\r\n".as_slice(), &body].concat()
+    }
+
+    fn form(&self, request_id: &HeaderValue) -> Bytes {
+        let request_id = request_id.to_str().unwrap_or_default();
+        let retry_after = self.seconds();
+        let form =
+            RefusalForm { detail: &self.detail, error: self.code, request_id, fields: &self.fields, retry_after };
+        serde_json::to_vec(&form).unwrap_or_default().into()
+    }
+
+    /// Whole seconds, rounded up: whoever waits that long is not too early.
+    fn seconds(&self) -> Option<u64> {
+        self.retry_after.map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        let status = match &error {
+            Error::Malformed(_) => StatusCode::BAD_REQUEST,
+            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Conflict { .. } => StatusCode::CONFLICT,
+            Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Error::Full => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if let Error::Internal(source) = &error {
+            tracing::error!(event = "http.internal", %source, "a request failed");
+        }
+        let refusal = Refusal::new(status, error.code(), error.to_string());
+        let retry_after = error.retry_after();
+        let fields = if let Error::Invalid { fields, .. } = error { fields } else { BTreeMap::new() };
+        Refusal { fields, retry_after, ..refusal }
+    }
+}
+
+/// The answer itself is empty: the shell finds the refusal in its extensions and writes the form.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Refusal::from(self).into_response()
+    }
+}

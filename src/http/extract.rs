@@ -1,0 +1,154 @@
+//! What handlers are given: who asks, the path, the query and the body as types.
+//!
+//! Types of queries and bodies say `#[serde(deny_unknown_fields)]`: what is not known is refused, and so is a field
+//! that comes twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use serde::de::DeserializeOwned;
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use super::error::Refusal;
+use super::shell::{Link, Shell};
+use crate::error::{Error, Result};
+use crate::ids::UserId;
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user: UserId,
+    /// The session that the token belongs to.
+    pub session: Uuid,
+}
+
+/// What the shell learned about a request, for extractors to ask.
+pub(crate) struct About {
+    pub(crate) caller: Option<Caller>,
+    /// Whether details of operation may be told where this came in.
+    pub(crate) details: bool,
+    pub(crate) body_read: AtomicBool,
+    pub(crate) shell: Arc<Shell>,
+    pub(crate) link: Arc<Link>,
+}
+
+impl About {
+    pub(crate) fn of(parts: &Parts) -> &Arc<About> {
+        parts.extensions.get().expect("every handler runs inside the shell")
+    }
+}
+
+/// The user whose token came with the request; 401 without one.
+#[derive(Clone, Copy, Debug)]
+pub struct CurrentUser(pub Caller);
+
+impl<S: Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        About::of(parts).caller.map(CurrentUser).ok_or(Error::Unauthenticated("a bearer token is needed"))
+    }
+}
+
+/// The parts of the path. What cannot be an id names nothing: 404.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|it| Path(it.0)).map_err(|_| Error::NotFound("thing"))
+    }
+}
+
+/// The query as a type: 400 where it cannot be read, 422 with the parameter where it is not valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        read_query(parts.uri.query().unwrap_or_default()).map(Query)
+    }
+}
+
+/// Reads a query, or a part of one.
+pub(super) fn read_query<T: DeserializeOwned>(query: &str) -> Result<T> {
+    let escapes = query.split('%').skip(1).all(|it| it.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2);
+    let text = percent_encoding::percent_decode_str(query).decode_utf8();
+    if !escapes || text.is_err() {
+        return Err(Error::Malformed("the query is not percent-encoded UTF-8"));
+    }
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| invalid(&error, "query"))
+}
+
+/// A JSON body as a type: 415, 413, 400 (no JSON) or 422 (JSON of another shape, with the path of the field).
+#[derive(Clone, Copy, Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        read_json(&read_body(request).await?).map(Body)
+    }
+}
+
+/// Takes the whole body of a request that says it is JSON.
+pub(super) async fn read_body(request: Request) -> Result<Bytes, Refusal> {
+    if !is_json(request.headers()) {
+        return Err(Error::Unsupported("send application/json in UTF-8").into());
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = body.collect().await.map_err(|error| unread(&error))?.to_bytes();
+    About::of(&parts).body_read.store(true, Relaxed);
+    Ok(bytes)
+}
+
+/// Reads a body as a type.
+pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(body) => return Ok(body),
+        Err(error) => error,
+    };
+    if !error.is_data() {
+        let at = format!("the body is not JSON: {error}");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", at));
+    }
+    // Read a second time, now with the path of the field: only failures pay for it.
+    let again = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes));
+    Err(again.err().map_or_else(|| Error::invalid("body", error.to_string()), |it| invalid(&it, "body")).into())
+}
+
+fn invalid<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>, whole: &str) -> Error {
+    let field = error.path().to_string();
+    Error::invalid(if field == "." { whole.to_owned() } else { field }, error.inner().to_string())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(|it| it.ok()).unwrap_or_default();
+    let kind = kind.to_ascii_lowercase();
+    let mut parts = kind.split(';').map(str::trim);
+    parts.next() == Some("application/json")
+        && parts.all(|it| matches!(it, "charset=utf-8" | "charset=\"utf-8\"") || !it.starts_with("charset"))
+}
+
+fn unread(error: &axum::Error) -> Refusal {
+    let mut causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |it| it.source());
+    match causes.any(|it| it.is::<LengthLimitError>()) {
+        true => Error::TooLarge("the body is larger than this route takes").into(),
+        false => Error::Malformed("the body ended early or is badly framed").into(),
+    }
+}

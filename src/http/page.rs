@@ -1,0 +1,150 @@
+//! Lists in pages: a page says where the next one begins, in a word that only this server can make.
+//!
+//! A cursor holds the place behind the last item, not a count, so that a list that grows is neither skipped nor told
+//! twice. It is signed together with the path, the caller and the filters it was made for, and it ends after a day.
+
+use axum::extract::FromRequestParts;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hyper::http::request::Parts;
+use ring::hmac;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::App;
+use super::extract::{About, read_query};
+use crate::error::{Error, Result};
+
+/// Items of a page where nothing is said.
+pub const SIZE_DEFAULT: usize = 20;
+/// The most items of a page.
+pub const SIZE_MAX: usize = 100;
+/// How long a cursor is good for.
+const LIVES_SECONDS: i64 = 24 * 60 * 60;
+const VERSION: u8 = 1;
+const TAG_BYTES: usize = 32;
+const CURSOR_BYTES_MAX: usize = 1024;
+
+/// The part of a list that is asked for, and the filters beside it.
+///
+/// Filters are a type with `#[serde(deny_unknown_fields)]`, as [`super::extract::Query`] has it.
+#[derive(Clone, Debug)]
+pub struct Page<Filters = NoFilters> {
+    /// How many items at most.
+    pub size: usize,
+    /// What the list is narrowed to.
+    pub filters: Filters,
+    /// The place behind the page before, as it was encoded.
+    place: Option<Vec<u8>>,
+    signer: Signer,
+}
+
+/// The parameters of every list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// How many items at most.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    size: Option<usize>,
+    /// Where the page begins: `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A list that is never narrowed.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoFilters {}
+
+/// One page of a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Paged<T> {
+    /// The items, in the order of the list.
+    pub items: Vec<T>,
+    /// The cursor of the page that follows; null behind the last one.
+    pub next: Option<String>,
+}
+
+impl<Filters> Page<Filters> {
+    /// The place behind which this page begins; none for the first page.
+    pub fn after<Place: DeserializeOwned>(&self) -> Result<Option<Place>> {
+        let read = |it: &Vec<u8>| serde_json::from_slice(it).map_err(|_| bad_cursor());
+        self.place.as_ref().map(read).transpose()
+    }
+
+    /// How many items to read: one more than are shown tells whether another page follows.
+    pub fn size_read(&self) -> usize {
+        self.size + 1
+    }
+
+    /// Makes the answer of what was read, and of the place that an item has in the list.
+    pub fn answer<T, Place: Serialize>(&self, mut read: Vec<T>, place: impl FnOnce(&T) -> Place) -> Result<Paged<T>> {
+        let more = read.len() > self.size;
+        read.truncate(self.size);
+        let last = read.last().filter(|_| more).map(place);
+        let next = last.map(|it| serde_json::to_vec(&it).map(|it| self.signer.sign(&it))).transpose();
+        Ok(Paged { items: read, next: next.map_err(Error::internal)? })
+    }
+}
+
+impl<Filters: DeserializeOwned> FromRequestParts<App> for Page<Filters> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let text = parts.uri.query().unwrap_or_default();
+        let is_own = |it: &&str| matches!(it.split('=').next(), Some("size" | "cursor"));
+        let (own, mut filters): (Vec<&str>, Vec<&str>) = text.split('&').partition(is_own);
+        // The same filters in another order are the same list.
+        filters.sort_unstable();
+        let filters = filters.join("&");
+        let PageQuery { size, cursor } = read_query(&own.join("&"))?;
+        let size = size.unwrap_or(SIZE_DEFAULT);
+        if !(1..=SIZE_MAX).contains(&size) {
+            return Err(Error::invalid("size", format!("must be from 1 to {SIZE_MAX}")));
+        }
+        let caller = About::of(parts).caller.map(|it| it.user.0.as_u128()).unwrap_or_default();
+        let signer = Signer::new(app, &[parts.uri.path().as_bytes(), &caller.to_be_bytes(), filters.as_bytes()]);
+        let place = cursor.map(|it| signer.verify(&it)).transpose()?;
+        Ok(Page { size, filters: read_query(&filters)?, place, signer })
+    }
+}
+
+/// Makes and knows the cursors of one list for one caller.
+#[derive(Clone, Debug)]
+struct Signer {
+    key: hmac::Key,
+    now: i64,
+}
+
+impl Signer {
+    /// The key of a scope is made of the secret and each part, so that no cursor of another scope has its signature.
+    fn new(app: &App, scope: &[&[u8]]) -> Signer {
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, app.config.secret.expose().as_bytes());
+        for part in [b"cursor".as_slice()].iter().chain(scope) {
+            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part).as_ref());
+        }
+        Signer { key, now: app.clock.now().timestamp() }
+    }
+
+    fn sign(&self, place: &[u8]) -> String {
+        let ends = self.now + LIVES_SECONDS;
+        let signed = [&[VERSION], ends.to_be_bytes().as_slice(), place].concat();
+        let tag = hmac::sign(&self.key, &signed);
+        BASE64_URL_SAFE_NO_PAD.encode([&signed, tag.as_ref()].concat())
+    }
+
+    fn verify(&self, cursor: &str) -> Result<Vec<u8>> {
+        let bytes = Some(cursor).filter(|it| it.len() <= CURSOR_BYTES_MAX);
+        let bytes = bytes.and_then(|it| BASE64_URL_SAFE_NO_PAD.decode(it).ok()).ok_or_else(bad_cursor)?;
+        let (signed, tag) = bytes.len().checked_sub(TAG_BYTES).map(|it| bytes.split_at(it)).ok_or_else(bad_cursor)?;
+        hmac::verify(&self.key, signed, tag).map_err(|_| bad_cursor())?;
+        let (version, rest) = signed.split_first().ok_or_else(bad_cursor)?;
+        let (ends, place) = rest.split_first_chunk().filter(|_| *version == VERSION).ok_or_else(bad_cursor)?;
+        if i64::from_be_bytes(*ends) <= self.now { Err(bad_cursor()) } else { Ok(place.to_vec()) }
+    }
+}
+
+fn bad_cursor() -> Error {
+    let why = "not a cursor of this list, or one that has ended: begin at the first page";
+    Error::Invalid { code: "bad_cursor", fields: [("cursor".to_owned(), why.to_owned())].into() }
+}

@@ -1,0 +1,146 @@
+//! The table of routes: one lookup a request gives 404, 405, bounds, metrics and ready answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::Method;
+use hyper::header::HeaderValue;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::encoded::Encoded;
+use super::metrics::Meter;
+use crate::error::{Error, Result};
+use crate::http::App;
+use crate::http::extract::Caller;
+
+/// What a route allows itself and its callers.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long an answer may take; the setting where it says nothing.
+    pub answer_within: Option<Duration>,
+    /// How large a body may be; the setting where it says nothing.
+    pub body_bytes_max: Option<usize>,
+    /// Whether limits on rates count its requests.
+    pub limited: bool,
+    /// Where it is served.
+    pub door: Door,
+}
+
+/// The listeners on which a route is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The one for everybody.
+    Public,
+    /// The one for operation, if there is one; else the one for everybody.
+    Operation,
+    /// Both.
+    Both,
+}
+
+impl Policy {
+    /// For reads: no body.
+    pub const READ: Policy = Policy { answer_within: None, body_bytes_max: Some(0), limited: true, door: Door::Public };
+    /// For writes.
+    pub const WRITE: Policy = Policy { body_bytes_max: None, ..Policy::READ };
+    /// For probes: everywhere, and never too often.
+    pub const PROBE: Policy = Policy { limited: false, door: Door::Both, ..Policy::READ };
+    /// For those who run Folio.
+    pub const OPERATION: Policy = Policy { door: Door::Operation, ..Policy::PROBE };
+}
+
+/// Finds an answer that is already encoded; `None` sends the request to the handler.
+pub type Ready = fn(&App, &matchit::Params<'_, '_>) -> Option<Arc<Encoded>>;
+/// Tells whose token this is, if it is good now.
+pub type Identify = fn(&App, &[u8], DateTime<Utc>) -> Result<Caller>;
+/// The method and path that a seed's method and path stand for.
+pub type Rewrite = fn(&Method, &str) -> Option<(Method, String)>;
+
+/// One path template: what may be done there, within what bounds, and how it went.
+pub(super) struct Route {
+    pub(super) template: String,
+    pub(super) policy: Policy,
+    /// Each method with its counters; `HEAD` is counted as `GET`.
+    pub(super) methods: Vec<(Method, Meter)>,
+    pub(super) allow: HeaderValue,
+    pub(super) ready: Option<Ready>,
+}
+
+impl Route {
+    pub(super) fn meter(&self, method: &Method) -> Option<&Meter> {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.methods.iter().find(|it| it.0 == *method).map(|it| &it.1)
+    }
+}
+
+/// Every route. Filled once, before the shell is made of it.
+pub struct Routes {
+    pub(super) tree: matchit::Router<usize>,
+    pub(super) all: Vec<Route>,
+    pub(super) handlers: OpenApiRouter<App>,
+    pub(super) identify: Identify,
+    pub(super) rewrite: Rewrite,
+}
+
+impl Default for Routes {
+    fn default() -> Routes {
+        // Without a title of our own the description carries its library's name and author.
+        let described = utoipa::openapi::OpenApiBuilder::new().info(utoipa::openapi::Info::new("Folio", "1")).build();
+        Routes {
+            tree: matchit::Router::new(),
+            all: Vec::new(),
+            handlers: OpenApiRouter::with_openapi(described),
+            identify: |_, _, _| Err(Error::Unauthenticated("the token is not valid")),
+            rewrite: |_, _| None,
+        }
+    }
+}
+
+impl Routes {
+    /// Adds the handlers of one path. Template and methods come from their own description.
+    ///
+    /// # Panics
+    /// When two routes overlap.
+    #[must_use]
+    pub fn add(mut self, policy: Policy, handlers: UtoipaMethodRouter<App>) -> Routes {
+        for (template, item) in &handlers.1.paths {
+            let declared = [
+                (Method::GET, item.get.is_some()),
+                (Method::POST, item.post.is_some()),
+                (Method::PUT, item.put.is_some()),
+                (Method::PATCH, item.patch.is_some()),
+                (Method::DELETE, item.delete.is_some()),
+            ];
+            let methods: Vec<_> = declared.into_iter().filter(|it| it.1).map(|it| (it.0, Meter::default())).collect();
+            let names = methods.iter().map(|it| if it.0 == Method::GET { "GET, HEAD" } else { it.0.as_str() });
+            let names: Vec<&str> = names.chain(["OPTIONS"]).collect();
+            let allow = HeaderValue::from_str(&names.join(", ")).expect("method names are header text");
+            self.tree.insert(template, self.all.len()).expect("routes do not overlap");
+            self.all.push(Route { template: template.clone(), policy, methods, allow, ready: None });
+        }
+        self.handlers = self.handlers.routes(handlers);
+        self
+    }
+
+    /// Lets reads of the route added last be answered before any handler runs.
+    ///
+    /// # Panics
+    /// When no route was added yet.
+    #[must_use]
+    pub fn ready(mut self, ready: Ready) -> Routes {
+        self.all.last_mut().expect("a route was added").ready = Some(ready);
+        self
+    }
+
+    /// Says how tokens are told apart. Without it every token is refused.
+    #[must_use]
+    pub fn identify(self, identify: Identify) -> Routes {
+        Routes { identify, ..self }
+    }
+
+    /// Says which paths stand for others. It is asked where no route takes the request.
+    #[must_use]
+    pub fn rewrite(self, rewrite: Rewrite) -> Routes {
+        Routes { rewrite, ..self }
+    }
+}

@@ -1,0 +1,187 @@
+//! The statements of an append.
+
+use std::collections::BTreeSet;
+
+use sqlx::AssertSqlSafe;
+
+use super::plan::{Known, Plan, plan};
+use super::{Append, Appended, Head, Key};
+use crate::error::Error;
+use crate::ids::StreamId;
+use crate::storage::db::{Conn, Engine, Result, Sql, Stmt, Tx, placeholders};
+
+/// Appends a batch to its streams: locks, finds repeats, writes rows, heads and outbox.
+pub async fn append(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Result<Appended, Error>>> {
+    let heads = lock(tx, batch).await?;
+    let known = find_known(tx, batch).await?;
+    let plan = plan(batch, &heads, &known);
+    if !plan.rows.is_empty() {
+        write(tx, batch, &plan).await?;
+    }
+    Ok(plan.outcomes)
+}
+
+/// Locks the streams of a batch, in the order of their ids: two nodes never deadlock.
+async fn lock(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Head>> {
+    let ids: BTreeSet<StreamId> = batch.iter().map(|it| it.stream).collect();
+    match tx {
+        Tx::Postgres(tx) => {
+            sqlx::query_as("SELECT id, epoch, head FROM streams WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
+                .bind(Vec::from_iter(ids))
+                .fetch_all(&mut **tx)
+                .await
+        }
+        // The transaction began with the lock on the whole file.
+        Tx::Sqlite(_) => {
+            let text = format!("SELECT id, epoch, head FROM streams WHERE id IN (VALUES {})", rows(ids.len(), 1));
+            ids.iter().fold(tx.sql(AssertSqlSafe(text)).once(), |stmt, id| stmt.bind(*id)).all().await
+        }
+    }
+}
+
+/// Finds what the batch would store again. A statement of its own, after the lock: only then does it see what another
+/// node committed while this one waited.
+async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
+    let keys: Vec<Key<'_>> = batch.iter().filter_map(|it| it.key()).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    match tx {
+        Tx::Postgres(tx) => {
+            sqlx::query_as(
+                "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+                   FROM UNNEST($1::uuid[], $2::uuid[], $3::text[]) AS asked (stream_id, sender_id, client_id)
+                   JOIN entries USING (client_id, sender_id, stream_id)",
+            )
+            // Planned each time: a plan made when the table was small reads all of it when it is large.
+            .persistent(false)
+            .bind(column(&keys, |it| it.0))
+            .bind(column(&keys, |it| it.1))
+            .bind(column(&keys, |it| it.2))
+            .fetch_all(&mut **tx)
+            .await
+        }
+        Tx::Sqlite(_) => {
+            let text = format!(
+                "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+                   FROM (VALUES {}) AS asked
+                   JOIN entries ON client_id = column3 AND sender_id = column2 AND stream_id = column1",
+                rows(keys.len(), 3)
+            );
+            let stmt = tx.sql(AssertSqlSafe(text)).once();
+            keys.iter().fold(stmt, |stmt, it| stmt.bind(it.0).bind(it.1).bind(it.2.to_owned())).all().await
+        }
+    }
+}
+
+/// Writes rows, heads and outbox in one statement; on SQLite in one text: one way to the engine.
+async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
+    let (entries, spans, now) = (&plan.rows, &plan.spans, batch[0].at);
+    match tx {
+        Tx::Postgres(tx) => {
+            sqlx::query(
+                "WITH entry AS (
+                     INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+                     SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::text[],
+                                          $7::text[], $8::timestamptz[])
+                 ), told AS (
+                     INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
+                     SELECT 'stream.grown', id, first, last, $12
+                       FROM UNNEST($9::uuid[], $10::bigint[], $11::bigint[]) AS grown (id, first, last)
+                 )
+                 UPDATE streams SET head = grown.last
+                   FROM UNNEST($9::uuid[], $11::bigint[]) AS grown (id, last)
+                  WHERE streams.id = grown.id",
+            )
+            .bind(column(entries, |it| batch[it.0].stream))
+            .bind(column(entries, |it| it.1))
+            .bind(column(entries, |it| batch[it.0].id))
+            .bind(column(entries, |it| batch[it.0].kind))
+            .bind(column(entries, |it| batch[it.0].sender))
+            .bind(column(entries, |it| batch[it.0].client_id.as_deref()))
+            .bind(column(entries, |it| &*batch[it.0].body))
+            .bind(column(entries, |it| batch[it.0].at))
+            .bind(column(spans, |it| it.0))
+            .bind(column(spans, |it| it.1))
+            .bind(column(spans, |it| it.2))
+            .bind(now)
+            .execute(&mut **tx)
+            .await?;
+        }
+        Tx::Sqlite(_) => {
+            let text = format!(
+                "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at) VALUES {};
+                 INSERT INTO outbox (key, first_seq, last_seq, topic, created_at) VALUES {};
+                 UPDATE streams SET head = column2 FROM (VALUES {}) WHERE id = column1",
+                rows(entries.len(), 8),
+                rows(spans.len(), 5),
+                rows(spans.len(), 2)
+            );
+            let mut stmt = tx.sql(AssertSqlSafe(text)).once();
+            for &(index, seq) in entries {
+                let it = batch[index];
+                stmt = stmt.bind(it.stream).bind(seq).bind(it.id).bind(it.kind).bind(it.sender);
+                stmt = stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(it.at);
+            }
+            for &(id, first, last) in spans {
+                stmt = stmt.bind(id).bind(first).bind(last).bind("stream.grown").bind(now);
+            }
+            spans.iter().fold(stmt, |stmt, &(id, _, last)| stmt.bind(id).bind(last)).execute().await?;
+        }
+    }
+    Ok(())
+}
+
+const ALONE: Sql = Sql::Split {
+    sqlite: "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+             SELECT id, head + 1, $2, $3, $4, $5, $6, $7 FROM streams WHERE id = $1
+             ON CONFLICT (client_id, sender_id, stream_id) WHERE client_id IS NOT NULL DO NOTHING;
+             UPDATE streams SET head = head + 1 WHERE id = $1 AND changes() = 1 RETURNING id, epoch, head;
+             INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
+             SELECT 'stream.grown', id, head, head, $7 FROM streams WHERE id = $1 AND changes() = 1",
+    postgres: "WITH grown AS (
+                   UPDATE streams SET head = head + 1
+                    WHERE id = $1
+                      AND NOT EXISTS (SELECT FROM entries WHERE client_id = $5 AND sender_id = $4 AND stream_id = $1)
+                   RETURNING id, epoch, head
+               ), entry AS (
+                   INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+                   SELECT id, head, $2, $3, $4, $5, $6, $7 FROM grown
+               ), told AS (
+                   INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
+                   SELECT 'stream.grown', id, head, head, $7 FROM grown
+               )
+               SELECT id, epoch, head FROM grown",
+};
+
+/// Appends one entry with one statement, or says that the long way must be gone: for a repeat, for a stream that does
+/// not exist.
+pub async fn append_alone(conn: &mut Conn, append: &Append) -> Result<Option<Appended>> {
+    fn bind<'e>(stmt: Stmt<'e>, it: &Append) -> Stmt<'e> {
+        let stmt = stmt.bind(it.stream).bind(it.id).bind(it.kind).bind(it.sender);
+        stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(it.at)
+    }
+    let heads: Vec<Head> = match conn {
+        Conn::Postgres(_) => bind(conn.sql(ALONE), append).all().await?,
+        // `all`, because `one` and `optional` stop behind the first row and leave the rest undone.
+        Conn::Sqlite(_) => {
+            let mut tx = conn.begin().await?;
+            let heads = bind(tx.sql(ALONE), append).all().await?;
+            tx.commit().await?;
+            heads
+        }
+    };
+    let appended =
+        |it: &Head| Appended { epoch: it.epoch, seq: it.head, id: append.id, at: append.at, repeated: false };
+    Ok(heads.first().map(appended))
+}
+
+/// One column of the rows, as PostgreSQL's UNNEST takes it.
+fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// `(?, ?), (?, ?)`.
+fn rows(rows: usize, columns: usize) -> String {
+    placeholders(Engine::Sqlite, rows, columns)
+}

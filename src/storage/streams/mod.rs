@@ -1,0 +1,187 @@
+//! Streams at rest: dense order, repeats, replay.
+//!
+//! A stream's row is its lock and its counter. Whoever appends holds the row until the commit, so `seq` has no gap and
+//! the order of commits is the order of `seq`, on every node.
+
+mod append;
+mod plan;
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+pub use self::append::{append, append_alone};
+use super::db::{Db, Tx};
+use crate::error::{Error, Result};
+use crate::ids::{EntryId, StreamId, UserId};
+
+/// Something to be written at the end of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Where.
+    pub stream: StreamId,
+    /// Its id, unless it turns out to be a repeat.
+    pub id: EntryId,
+    /// What kind of thing happened, as `message` or `reaction.added`.
+    pub kind: &'static str,
+    /// Whose doing it is.
+    pub sender: Option<UserId>,
+    /// What makes it the same when its sender sends it again; needs a sender.
+    pub client_id: Option<String>,
+    /// Text or JSON, as the kind says; never empty.
+    pub body: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl Append {
+    /// What makes it the same append when it comes again.
+    fn key(&self) -> Option<Key<'_>> {
+        Some((self.stream, self.sender?, self.client_id.as_deref()?))
+    }
+
+    /// What it takes while it waits.
+    pub const fn bytes(&self) -> usize {
+        let client_id = if let Some(it) = &self.client_id { it.len() } else { 0 };
+        size_of::<Append>() + client_id + self.body.len()
+    }
+}
+
+type Key<'a> = (StreamId, UserId, &'a str);
+
+/// Where an append lies now; for a repeat, where it has lain since the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The life of the stream.
+    pub epoch: i64,
+    /// Its place.
+    pub seq: i64,
+    /// Its id.
+    pub id: EntryId,
+    /// When it was said first.
+    pub at: DateTime<Utc>,
+    /// Whether it was there already.
+    pub repeated: bool,
+}
+
+/// The end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct Head {
+    /// Which stream.
+    pub id: StreamId,
+    /// Its life: another one means that positions of before mean nothing.
+    pub epoch: i64,
+    /// The `seq` of its last entry; 0 when there is none.
+    pub head: i64,
+}
+
+/// One entry of a stream, as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Entered {
+    /// Its place.
+    pub seq: i64,
+    /// Its id.
+    pub id: EntryId,
+    /// What kind of thing happened.
+    pub kind: String,
+    /// Whose doing it is.
+    pub sender_id: Option<UserId>,
+    /// What its sender calls it.
+    pub client_id: Option<String>,
+    /// Text or JSON, as the kind says.
+    pub body: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a client missed, all of it, or the word that it must load afresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// All of it, in order, up to the head.
+    Missed {
+        /// The end that it reaches.
+        head: Head,
+        /// What was missed.
+        entries: Vec<Entered>,
+    },
+    /// The position means nothing any more.
+    Reset {
+        /// Where to begin instead.
+        head: Head,
+        /// The reason.
+        why: Why,
+    },
+}
+
+/// Why a client must load afresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The stream began another life.
+    Epoch,
+    /// The position lies behind the end: the stream was restored from an older copy.
+    Ahead,
+    /// A part of what was missed is put away.
+    Expired,
+    /// More was missed than is handed out at once.
+    TooMany,
+}
+
+/// Streams at rest.
+#[derive(Clone, Debug)]
+pub struct StreamStore {
+    /// Where they are.
+    pub db: Db,
+}
+
+impl StreamStore {
+    /// Begins a stream, in the transaction that makes the thing it tells of.
+    pub async fn create(tx: &mut Tx<'_>, id: StreamId, kind: &'static str) -> Result<Head> {
+        let stmt = tx.sql("INSERT INTO streams (id, kind, epoch, head) VALUES ($1, $2, 1, 0)");
+        stmt.bind(id).bind(kind).execute().await?;
+        Ok(Head { id, epoch: 1, head: 0 })
+    }
+
+    /// Tells where a stream ends.
+    pub async fn head(&self, stream: StreamId) -> Result<Head> {
+        let head = self.db.sql("SELECT id, epoch, head FROM streams WHERE id = $1").bind(stream).optional().await?;
+        head.ok_or(Error::NotFound("stream"))
+    }
+
+    /// Begins another life of a stream, because its history was replaced: every position of before is reset.
+    pub async fn renew_epoch(&self, stream: StreamId) -> Result<Head> {
+        let renew = "UPDATE streams SET epoch = epoch + 1 WHERE id = $1 RETURNING id, epoch, head";
+        self.db.write(renew).bind(stream).optional().await?.ok_or(Error::NotFound("stream"))
+    }
+
+    /// Everything after `after`, in order and without a gap, or a reset; never a part.
+    pub async fn replay(&self, stream: StreamId, epoch: i64, after: i64, entries_max: i64) -> Result<Replay> {
+        let head = self.head(stream).await?;
+        let missed = head.head.saturating_sub(after.max(0));
+        let why = match missed {
+            _ if epoch != head.epoch => Some(Why::Epoch),
+            ..0 => Some(Why::Ahead),
+            _ if missed > entries_max => Some(Why::TooMany),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Ok(Replay::Reset { head, why });
+        }
+        let entries: Vec<Entered> = self
+            .db
+            .sql(
+                "SELECT seq, id, kind, sender_id, client_id, body, created_at
+                   FROM entries
+                  WHERE stream_id = $1 AND seq > $2 AND seq <= $3
+                  ORDER BY seq",
+            )
+            .bind(stream)
+            .bind(after.max(0))
+            .bind(head.head)
+            .all()
+            .await?;
+        // Order is dense, so a count tells whether a part of history has been put away.
+        if i64::try_from(entries.len()) != Ok(missed) {
+            return Ok(Replay::Reset { head, why: Why::Expired });
+        }
+        Ok(Replay::Missed { head, entries })
+    }
+}

@@ -1,0 +1,3 @@
+//! Actors on a real database.
+
+mod commits;

@@ -1,0 +1,117 @@
+//! The description of the API, and the page that shows it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::things;
+use crate::support::http::Server;
+use crate::support::raw::{Heard, get};
+
+async fn described() -> (Server, Value) {
+    let server = Server::start(things::routes(), |_| ()).await;
+    let heard = get(server.address, "/api/openapi.json", "").await;
+    assert_eq!((heard.status, heard.header("content-type")), (200, "application/json"));
+    assert!(heard.header("etag").starts_with("W/\""), "it is kept encoded");
+    (server, heard.json())
+}
+
+/// Every operation of a description: method, path, and what is said of it.
+fn operations(api: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = api["paths"].as_object().unwrap().iter();
+    let each = |(path, item)| (path as &String, (item as &Value).as_object().unwrap());
+    let operations =
+        paths.map(each).flat_map(|(path, item)| item.iter().map(move |it| (it.0.as_str(), path.as_str(), it.1)));
+    operations.filter(|it| matches!(it.0, "get" | "post" | "put" | "patch" | "delete")).collect()
+}
+
+#[tokio::test]
+async fn the_description_is_openapi_and_says_whose_it_is() {
+    let (_server, api) = described().await;
+    assert_eq!(api["openapi"].as_str().map(|it| it.starts_with("3.1.")), Some(true), "{}", api["openapi"]);
+    assert_eq!(api["info"]["title"], "Folio");
+    assert_eq!(api["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(api["info"]["license"]["identifier"], env!("CARGO_PKG_LICENSE"));
+    assert_eq!(api["servers"][0]["url"], "/");
+    assert_eq!(api["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+}
+
+#[tokio::test]
+async fn every_operation_says_its_name_its_capability_and_how_it_refuses() {
+    let (_server, api) = described().await;
+    let all = operations(&api);
+    assert!(all.len() > 5, "{}", all.len());
+    for (method, path, operation) in &all {
+        let said = |it: &Value| it.as_str().is_some_and(|it| !it.is_empty());
+        assert!(said(&operation["operationId"]) && said(&operation["tags"][0]), "{method} {path}: {operation}");
+        let default = &operation["responses"]["default"]["$ref"];
+        assert_eq!(default, "#/components/responses/Refusal", "{method} {path}");
+    }
+    let names: BTreeSet<_> = all.iter().map(|it| it.2["operationId"].to_string()).collect();
+    assert_eq!(names.len(), all.len(), "each has a name of its own: {names:?}");
+    let tag = |path: &str| all.iter().find(|it| it.1 == path).map(|it| it.2["tags"][0].clone()).unwrap();
+    assert_eq!((tag("/api/v1/things"), tag("/health")), ("things".into(), "operation".into()));
+    let refusal = &api["components"]["responses"]["Refusal"]["content"]["application/json"]["schema"]["$ref"];
+    let form = api.pointer(refusal.as_str().unwrap().trim_start_matches('#')).expect("the form is described");
+    for field in ["detail", "error", "request_id", "fields", "retry_after"] {
+        assert!(form["properties"][field].is_object(), "{field}: {form}");
+    }
+}
+
+#[tokio::test]
+async fn every_reference_within_the_description_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, it)| match it.as_str() {
+                Some(text) if name == "$ref" => found.push(text),
+                _ => references(it, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|it| references(it, found)),
+            _ => {}
+        }
+    }
+    let (_server, api) = described().await;
+    let mut found = Vec::new();
+    references(&api, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        assert!(reference.starts_with("#/") && api.pointer(&reference[1..]).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_whole_and_names_no_other_host() {
+    let (server, api) = described().await;
+    let page = get(server.address, "/api/docs", "").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'), "{policy}");
+    let text = |heard: &Heard| String::from_utf8(heard.body.clone()).unwrap();
+    let html = text(&page);
+    // What the page loads: each `src` of a script and `href` of a style, relative to where the page lies.
+    let loads: Vec<&str> = ["<script src=\"", "<link rel=\"stylesheet\" href=\""]
+        .into_iter()
+        .flat_map(|it| html.split(it).skip(1).map(|rest| rest.split('"').next().unwrap()))
+        .collect();
+    assert_eq!(loads.len(), 2, "{html}");
+    assert!(
+        !html.contains("<style") && !html.contains("style=") && !html.contains("onclick"),
+        "nothing inline: {html}"
+    );
+    let mut bytes = vec![html.clone(), api.to_string()];
+    for load in loads {
+        let asset = get(server.address, &format!("/api/{load}"), "").await;
+        let kind = if load.ends_with(".js") { "text/javascript; charset=utf-8" } else { "text/css; charset=utf-8" };
+        assert_eq!((asset.status, asset.header("content-type")), (200, kind), "{load}");
+        assert_eq!(asset.header("x-content-type-options"), "nosniff");
+        bytes.push(text(&asset));
+    }
+    for text in bytes {
+        for other in ["://", "\"//", "'//", "url("] {
+            let found = text.find(other).map(|at| text[at..].chars().take(60).collect::<String>());
+            assert_eq!(found, None, "another host");
+        }
+    }
+    assert_eq!(get(server.address, "/api/docs/other.js", "").await.status, 404);
+}

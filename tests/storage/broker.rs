@@ -1,0 +1,323 @@
+//! What the broker promises, in the tables of both engines and on RabbitMQ.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use folio::clock::Clock;
+use folio::config::{BrokerConfig, Secret};
+use folio::error::Error;
+use folio::ids;
+use folio::storage::broker::{Broker, Consumer, Delivery, Event, RabbitMq, Subscription};
+use uuid::Uuid;
+
+use crate::support::engines::Fresh;
+use crate::support::{server_url, soon, unique};
+
+/// A broker with names of its own, and the clock that moves it.
+pub struct Bench {
+    /// The broker.
+    pub broker: Broker,
+    clock: Clock,
+    /// What queues and topics of this test begin with.
+    pub name: String,
+}
+
+impl Bench {
+    async fn embedded(fresh: &Fresh) -> Bench {
+        let clock = Clock::manual();
+        let broker = Broker::open(&BrokerConfig::Embedded, &fresh.open().await, &clock).unwrap();
+        Bench { broker, clock, name: unique("test") }
+    }
+
+    /// On a server at this address.
+    pub fn rabbitmq(url: &str) -> Bench {
+        let name = unique("test");
+        let broker = Broker::RabbitMq(RabbitMq::open(&Secret::new(url.to_owned()), &name).unwrap());
+        Bench { broker, clock: Clock::manual(), name }
+    }
+
+    /// A queue for topics below the bench's name.
+    pub fn queue(&self, queue: &str, topics: &[&str]) -> Subscription {
+        let topics: Vec<String> = topics.iter().map(|topic| format!("{}.{topic}", self.name)).collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        Subscription::new(format!("{}.{queue}", self.name), &topics)
+    }
+
+    /// A consumer of a queue that is there.
+    pub async fn consumer(&self, subscription: &Subscription) -> Consumer {
+        self.broker.declare(subscription).await.unwrap();
+        self.broker.subscribe(subscription.clone())
+    }
+
+    /// An event of a topic below the bench's name.
+    pub fn event(&self, topic: &str, number: usize) -> Event {
+        let topic = format!("{}.{topic}", self.name);
+        Event {
+            id: ids::v7(&self.clock),
+            key: Uuid::from_u128(7),
+            seq: Some(number as i64),
+            kind: topic.clone(),
+            topic,
+            payload: format!(r#"{{"number":{number}}}"#),
+            created_at: self.clock.now(),
+        }
+    }
+
+    /// That many events of a topic.
+    pub fn events(&self, topic: &str, count: usize) -> Vec<Event> {
+        (0..count).map(|number| self.event(topic, number)).collect()
+    }
+
+    /// Lets time pass where a clock can be moved; elsewhere it passes by itself.
+    fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    /// Throws away what a server would keep.
+    async fn end(self) {
+        if let (Broker::RabbitMq(_), Ok(url)) = (&self.broker, std::env::var("TEST_AMQP_URL")) {
+            sweep(&url, &self.name).await;
+        }
+    }
+}
+
+/// Deletes the exchange and the usual queues of a test.
+pub async fn sweep(url: &str, name: &str) {
+    let connection = lapin::Connection::connect(url, Default::default()).await.unwrap();
+    for queue in ["mail", "search"] {
+        for end in ["", ".dead", ".retry.100"] {
+            let channel = connection.create_channel().await.unwrap();
+            let queue = format!("{name}.{queue}{end}");
+            let _ = channel.queue_delete(queue.into(), Default::default()).await;
+        }
+    }
+    let channel = connection.create_channel().await.unwrap();
+    let _ = channel.exchange_delete(name.into(), Default::default()).await;
+    let _ = connection.close(200, "swept".into()).await;
+}
+
+macro_rules! on_all_brokers {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let engine = folio::storage::db::Engine::Sqlite;
+                $crate::support::engines::Fresh::run(engine, async |fresh| {
+                    super::$name(&super::Bench::embedded(fresh).await).await;
+                }).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let engine = folio::storage::db::Engine::Postgres;
+                $crate::support::engines::Fresh::run(engine, async |fresh| {
+                    super::$name(&super::Bench::embedded(fresh).await).await;
+                }).await;
+            })*
+        }
+        mod rabbitmq {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let bench = super::Bench::rabbitmq(&super::server_url("TEST_AMQP_URL"));
+                super::$name(&bench).await;
+                bench.end().await;
+            })*
+        }
+    };
+}
+
+on_all_brokers! {
+    what_is_published_arrives_whole_and_in_order
+    each_queue_gets_what_its_patterns_name
+    a_delivery_dropped_without_a_word_comes_again
+    a_failed_delivery_comes_again_and_is_dead_after_its_last_attempt
+    dead_letters_are_replayed_or_discarded_one_by_one
+    a_delivery_whose_workers_die_each_time_is_dead_in_the_end
+    no_more_than_the_prefetch_are_open
+    consumers_share_a_queue
+    a_name_that_no_server_keeps_is_refused
+    the_backend_says_who_it_is
+}
+
+async fn next(consumer: &mut Consumer) -> Delivery {
+    soon("a delivery", consumer.next()).await
+}
+
+async fn what_is_published_arrives_whole_and_in_order(bench: &Bench) {
+    let mut consumer = bench.consumer(&bench.queue("mail", &["#"])).await;
+    let mut events = bench.events("project.liked", 600);
+    events
+        .push(Event { seq: None, payload: r#"{"text":"\u0000 'ü' 😀"}"#.into(), ..bench.event("project.liked", 0) });
+    let (last, first) = events.split_last().unwrap();
+    bench.broker.publish(first).await.unwrap();
+    bench.broker.publish(std::slice::from_ref(last)).await.unwrap();
+    bench.broker.publish(&[]).await.unwrap();
+    for event in &events {
+        let delivery = next(&mut consumer).await;
+        assert_eq!((&delivery.event, delivery.attempt), (event, 1));
+        delivery.done().await.unwrap();
+    }
+    assert_eq!(bench.broker.dead(&bench.queue("mail", &[]).queue, 10).await, Ok(vec![]));
+}
+
+async fn each_queue_gets_what_its_patterns_name(bench: &Bench) {
+    let (mail, search) = (bench.queue("mail", &["*.liked", "user.#"]), bench.queue("search", &["project.*"]));
+    let (mut mail, mut search) = (bench.consumer(&mail).await, bench.consumer(&search).await);
+    let topics = ["project.liked", "user.joined", "nobody.wants.this", "project.gone", "user.name.changed"];
+    let events: Vec<Event> = topics.iter().map(|topic| bench.event(topic, 0)).collect();
+    bench.broker.publish(&events).await.unwrap();
+    for at in [0, 1, 4] {
+        let delivery = next(&mut mail).await;
+        assert_eq!(delivery.event, events[at]);
+        delivery.done().await.unwrap();
+    }
+    for at in [0, 3] {
+        let delivery = next(&mut search).await;
+        assert_eq!(delivery.event, events[at]);
+        delivery.done().await.unwrap();
+    }
+}
+
+async fn a_delivery_dropped_without_a_word_comes_again(bench: &Bench) {
+    let queue = bench.queue("mail", &["#"]);
+    let mut consumer = bench.consumer(&queue).await;
+    let events = bench.events("job", 2);
+    bench.broker.publish(&events[..1]).await.unwrap();
+    drop(next(&mut consumer).await);
+    bench.pass(queue.lease);
+    let delivery = next(&mut consumer).await;
+    assert_eq!((&delivery.event, delivery.attempt), (&events[0], 2));
+    // A consumer that goes away leaves what it holds to the next.
+    drop(consumer);
+    drop(delivery);
+    bench.pass(queue.lease);
+    let mut consumer = bench.consumer(&queue).await;
+    let delivery = next(&mut consumer).await;
+    assert_eq!((&delivery.event, delivery.attempt), (&events[0], 3));
+    delivery.done().await.unwrap();
+    bench.broker.publish(&events[1..]).await.unwrap();
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.event, events[1]);
+    delivery.done().await.unwrap();
+}
+
+async fn a_failed_delivery_comes_again_and_is_dead_after_its_last_attempt(bench: &Bench) {
+    let queue = Subscription { attempts_max: 3, ..bench.queue("mail", &["#"]) };
+    let mut consumer = bench.consumer(&queue).await;
+    let events = bench.events("job", 2);
+    bench.broker.publish(&events).await.unwrap();
+    let after = Duration::from_millis(90);
+    next(&mut consumer).await.retry(after, "no luck").await.unwrap();
+    // The others do not wait for it.
+    let other = next(&mut consumer).await;
+    assert_eq!(other.event, events[1]);
+    other.done().await.unwrap();
+    for attempt in [2, 3] {
+        bench.pass(after);
+        let delivery = next(&mut consumer).await;
+        assert_eq!((&delivery.event, delivery.attempt), (&events[0], attempt));
+        delivery.retry(after, &format!("no luck {attempt}")).await.unwrap();
+    }
+    let dead = bench.broker.dead(&queue.queue, 10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((&dead[0].event, dead[0].attempts, &*dead[0].error), (&events[0], 3, "no luck 3"));
+}
+
+async fn dead_letters_are_replayed_or_discarded_one_by_one(bench: &Bench) {
+    let queue = bench.queue("mail", &["#"]);
+    let mut consumer = bench.consumer(&queue).await;
+    let events = bench.events("job", 3);
+    bench.broker.publish(&events).await.unwrap();
+    for _ in 0..3 {
+        next(&mut consumer).await.dead("it can never be done").await.unwrap();
+    }
+    let dead = async |limit| -> Vec<Uuid> {
+        let dead = bench.broker.dead(&queue.queue, limit).await.unwrap();
+        dead.into_iter().map(|it| it.event.id).collect()
+    };
+    assert_eq!(dead(10).await, [events[0].id, events[1].id, events[2].id]);
+    assert_eq!(dead(2).await, [events[0].id, events[1].id]);
+    bench.broker.replay(&queue.queue, events[1].id).await.unwrap();
+    let delivery = next(&mut consumer).await;
+    assert_eq!((&delivery.event, delivery.attempt), (&events[1], 1));
+    delivery.done().await.unwrap();
+    bench.broker.discard(&queue.queue, events[0].id).await.unwrap();
+    assert_eq!(dead(10).await, [events[2].id]);
+    for gone in [events[0].id, events[1].id] {
+        assert_eq!(bench.broker.replay(&queue.queue, gone).await, Err(Error::NotFound("dead letter")));
+        assert_eq!(bench.broker.discard(&queue.queue, gone).await, Err(Error::NotFound("dead letter")));
+    }
+    assert_eq!(dead(10).await, [events[2].id]);
+}
+
+async fn a_delivery_whose_workers_die_each_time_is_dead_in_the_end(bench: &Bench) {
+    let queue = Subscription { attempts_max: 2, ..bench.queue("mail", &["#"]) };
+    let mut consumer = bench.consumer(&queue).await;
+    let events = bench.events("job", 2);
+    bench.broker.publish(&events).await.unwrap();
+    for attempt in [1, 2] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!((&delivery.event, delivery.attempt), (&events[0], attempt));
+        drop(delivery);
+        bench.pass(queue.lease);
+    }
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.event, events[1]);
+    delivery.done().await.unwrap();
+    let dead = bench.broker.dead(&queue.queue, 10).await.unwrap();
+    assert_eq!((&dead[0].event, &*dead[0].error), (&events[0], "whoever worked on it died"));
+}
+
+async fn no_more_than_the_prefetch_are_open(bench: &Bench) {
+    let queue = Subscription { prefetch: 3, ..bench.queue("mail", &["#"]) };
+    let mut consumer = bench.consumer(&queue).await;
+    let events = bench.events("job", 5);
+    bench.broker.publish(&events).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(next(&mut consumer).await);
+    }
+    let one_more = tokio::time::timeout(Duration::from_millis(200), consumer.next()).await;
+    assert!(one_more.is_err(), "{one_more:?}");
+    open.pop().unwrap().done().await.unwrap();
+    assert_eq!(next(&mut consumer).await.event, events[3]);
+}
+
+async fn consumers_share_a_queue(bench: &Bench) {
+    let queue = Subscription { prefetch: 4, ..bench.queue("mail", &["#"]) };
+    let consumers = [bench.consumer(&queue).await, bench.consumer(&queue).await];
+    let events = bench.events("job", 100);
+    bench.broker.publish(&events).await.unwrap();
+    let (seen, left) = (parking_lot::Mutex::new(Vec::new()), tokio::sync::watch::Sender::new(events.len()));
+    let works = consumers.map(async |mut consumer| {
+        let mut watched = left.subscribe();
+        loop {
+            let delivery = tokio::select! {
+                delivery = consumer.next() => delivery,
+                _ = watched.wait_for(|left| *left == 0) => return,
+            };
+            seen.lock().push(delivery.event.id);
+            delivery.done().await.unwrap();
+            left.send_modify(|left| *left -= 1);
+        }
+    });
+    soon("the end of the queue", futures_util::future::join_all(works)).await;
+    let seen = seen.into_inner();
+    assert_eq!(seen.len(), 100);
+    assert_eq!(seen.into_iter().collect::<HashSet<_>>().len(), 100);
+}
+
+async fn a_name_that_no_server_keeps_is_refused(bench: &Bench) {
+    let long = "x".repeat(300);
+    assert_eq!(bench.broker.publish(&[bench.event(&long, 1)]).await.unwrap_err().code(), "invalid");
+    assert_eq!(bench.broker.declare(&bench.queue(&long, &["#"])).await.unwrap_err().code(), "invalid");
+    assert_eq!(bench.broker.declare(&bench.queue("mail", &[&long])).await.unwrap_err().code(), "invalid");
+    assert_eq!(bench.broker.replay(&long, Uuid::from_u128(1)).await, Err(Error::NotFound("dead letter")));
+}
+
+async fn the_backend_says_who_it_is(bench: &Bench) {
+    let probe = bench.broker.probe().await.unwrap();
+    assert!(probe.version.starts_with(|it: char| it.is_ascii_digit()), "{probe:?}");
+    assert!(probe.rights.iter().all(|it| it.1), "{probe:?}");
+}

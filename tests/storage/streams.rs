@@ -1,0 +1,139 @@
+//! Order, repeats, replay.
+
+use folio::actors::kernel::streams::{Heard, Tail};
+use folio::error::Error;
+use folio::ids::StreamId;
+use folio::storage::streams::{Replay, StreamStore, Why};
+
+use crate::support::engines::Fresh;
+use crate::support::spawn;
+use crate::support::streams::{Node, assert_dense, done, happens, says, stream, user};
+
+crate::on_both_engines! {
+    seq_is_dense_with_64_writers_on_two_nodes
+    seq_is_dense_with_64_writers_on_one_stream
+    repeats_make_one_row
+    everything_missed_is_replayed_or_a_reset_says_why
+    another_epoch_resets_every_position_of_before
+    a_node_that_missed_something_sees_a_gap_and_reads_it
+}
+
+async fn seq_is_dense_with_64_writers_on_two_nodes(fresh: &Fresh) {
+    writers_on(fresh, 5).await;
+}
+
+async fn seq_is_dense_with_64_writers_on_one_stream(fresh: &Fresh) {
+    writers_on(fresh, 1).await;
+}
+
+async fn writers_on(fresh: &Fresh, count: usize) {
+    let db = fresh.open().await;
+    let nodes = [Node::start(&db).await, Node::start(&fresh.open().await).await];
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        streams.push(stream(&db).await);
+    }
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let (node, streams, sender) = (nodes[task % 2].clone(), streams.clone(), user());
+            spawn(async move {
+                for turn in 0..40 {
+                    let stream = streams[(task + turn) % streams.len()];
+                    let first = node.hand(says(stream, sender, format!("c-{turn}"), "hi")).unwrap();
+                    let second = node.hand(happens(stream, "reaction.added")).unwrap();
+                    let (first, second) = (done(first).await.unwrap(), done(second).await.unwrap());
+                    assert!(first.seq < second.seq, "answers follow arrival");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(assert_dense(&db).await, 64 * 40 * 2);
+}
+
+async fn repeats_make_one_row(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let nodes = [Node::start(&db).await, Node::start(&fresh.open().await).await];
+    let (stream, ada) = (stream(&db).await, user());
+    for turn in 0..30 {
+        let sent: Vec<_> =
+            (0..8).map(|it| nodes[it % 2].hand(says(stream, ada, format!("c-{turn}"), "hi")).unwrap()).collect();
+        let mut answers = Vec::new();
+        for it in sent {
+            answers.push(done(it).await.unwrap());
+        }
+        assert!(answers.iter().all(|it| (it.seq, it.id, it.at) == (answers[0].seq, answers[0].id, answers[0].at)));
+        assert_eq!(answers.iter().filter(|it| !it.repeated).count(), 1);
+        let other = nodes[0].append(says(stream, ada, format!("c-{turn}"), "something else")).await;
+        assert_eq!(other.unwrap_err().code(), "idempotency_mismatch");
+    }
+    let bob = nodes[0].append(says(stream, user(), "c-0", "hi")).await.unwrap();
+    assert!(!bob.repeated, "a client id belongs to its sender");
+    assert_eq!(assert_dense(&db).await, 31);
+}
+
+async fn everything_missed_is_replayed_or_a_reset_says_why(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
+    for turn in 0..10 {
+        let append = if turn % 3 == 2 { happens(stream, "member.joined") } else { says(stream, user(), "c", "hi") };
+        node.append(append).await.unwrap();
+    }
+    let Replay::Missed { head, entries } = streams.replay(stream, 1, 4, 100).await.unwrap() else { panic!() };
+    assert_eq!(head.head, 10);
+    assert_eq!(entries.iter().map(|it| it.seq).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+    assert_eq!((&*entries[1].kind, &*entries[2].kind), ("member.joined", "message"));
+    let nothing = streams.replay(stream, 1, 10, 0).await.unwrap();
+    assert!(matches!(nothing, Replay::Missed { entries, .. } if entries.is_empty()));
+    let resets = [
+        (2, 4, 100, Why::Epoch),
+        (1, 11, 100, Why::Ahead),
+        (1, i64::MAX, 9, Why::Ahead),
+        (1, i64::MIN, 5, Why::TooMany),
+    ];
+    for (epoch, after, entries_max, reason) in resets {
+        let replay = streams.replay(stream, epoch, after, entries_max).await.unwrap();
+        assert!(matches!(replay, Replay::Reset { why, .. } if why == reason), "{reason:?}: {replay:?}");
+    }
+    db.write("DELETE FROM entries WHERE stream_id = $1 AND seq < 6").bind(stream).execute().await.unwrap();
+    let replay = streams.replay(stream, 1, 4, 100).await.unwrap();
+    assert!(matches!(replay, Replay::Reset { why: Why::Expired, .. }));
+    let nowhere = streams.replay(StreamId(user().0), 1, 0, 100).await;
+    assert_eq!(nowhere, Err(Error::NotFound("stream")));
+}
+
+async fn another_epoch_resets_every_position_of_before(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
+    let mut tail = Tail::from(streams.head(stream).await.unwrap());
+    let before = node.append(happens(stream, "member.joined")).await.unwrap();
+    assert_eq!(tail.hear(&before), Heard::Next);
+    assert_eq!(streams.renew_epoch(stream).await.unwrap().epoch, 2);
+    let after = node.append(happens(stream, "member.joined")).await.unwrap();
+    assert_eq!((after.epoch, after.seq), (2, 2));
+    assert_eq!(tail.hear(&after), Heard::Reset);
+    tail = Tail::from(streams.head(stream).await.unwrap());
+    assert_eq!(tail.hear(&before), Heard::Old, "what comes late from the old life changes nothing");
+}
+
+async fn a_node_that_missed_something_sees_a_gap_and_reads_it(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (near, far, streams) =
+        (Node::start(&db).await, Node::start(&fresh.open().await).await, StreamStore { db: db.clone() });
+    let stream = stream(&db).await;
+    let mut tail = Tail { epoch: 1, seq: 0 };
+    let said = async |node: &Node| node.append(says(stream, user(), "c", "hi")).await.unwrap();
+    assert_eq!(tail.hear(&said(&near).await), Heard::Next);
+    said(&far).await;
+    let third = said(&near).await;
+    assert_eq!(tail.hear(&third), Heard::Gap { after: 1 });
+    let Replay::Missed { head, entries } = streams.replay(stream, tail.epoch, tail.seq, 100).await.unwrap() else {
+        panic!("not replayed")
+    };
+    tail = Tail::from(head);
+    assert_eq!(entries.len(), 2);
+    assert_eq!(tail.hear(&third), Heard::Old);
+    assert_eq!(tail.hear(&said(&far).await), Heard::Next);
+}

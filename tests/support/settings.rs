@@ -1,0 +1,43 @@
+//! Settings for tests and benches: embedded, small, quick.
+
+use std::path::Path;
+use std::time::Duration;
+
+use folio::config::{
+    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat, ObjectsConfig,
+    SearchConfig, Secret, WriterConfig,
+};
+
+/// Settings for a test: embedded, small, quick.
+pub fn config(dir: &Path) -> Config {
+    let ms = Duration::from_millis;
+    Config {
+        secret: Secret::new("a secret of at least thirty-two bytes".into()),
+        http: HttpConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            ops_listen: None,
+            origins: vec!["https://app.example".into()],
+            trusted_proxies: Vec::new(),
+            rate_limit: None,
+            connections_max: 1_000,
+            connections_per_address_max: 1_000,
+            head_bytes_max: 16 * 1024,
+            body_bytes_max: 256 * 1024,
+            head_within: ms(400),
+            answer_within: Duration::from_secs(10),
+            write_within: ms(2_000),
+            park_after: ms(5_000),
+            idle_within: Duration::from_secs(60),
+            drain_within: Duration::from_secs(5),
+        },
+        database: DatabaseConfig::Sqlite { path: dir.join("folio.db"), readers: 1 },
+        cache: CacheConfig::Embedded { bytes_max: 1 << 20 },
+        bus: BusConfig::Embedded,
+        broker: BrokerConfig::Embedded,
+        objects: ObjectsConfig::Files { dir: dir.join("files") },
+        search: SearchConfig::Embedded { dir: dir.join("files") },
+        writer: WriterConfig::default(),
+        log: LogConfig { filter: "info".into(), format: LogFormat::Json, access_per_second: 1_000 },
+        data_dir: dir.to_owned(),
+    }
+}
