@@ -35,6 +35,7 @@ const CONNECTIONS: usize = 32;
 const ROUND: usize = 20_000;
 const ROUNDS: usize = 11;
 const IDLE: usize = 10_000;
+const WAVE: usize = 500;
 
 #[derive(Serialize, utoipa::ToSchema)]
 struct Thing {
@@ -121,9 +122,9 @@ async fn serve_shell(listener: TcpListener) {
 /// Everything switched on, and no limit within reach.
 fn config(dir: &std::path::Path) -> Config {
     let limit = RateLimitConfig {
-        per_address_burst: 1_000_000,
+        per_address_burst: 1_000,
         per_address_minute: u32::MAX,
-        per_user_burst: 1_000_000,
+        per_user_burst: 1_000,
         per_user_minute: u32::MAX,
     };
     let settings = Settings { data_dir: dir.to_owned(), ..Settings::default() };
@@ -224,7 +225,12 @@ fn hold(address: &str) {
         assert!(connection.read(&mut [0; 4096]).expect("the server answers") > 0);
         connection
     };
-    let _all: Vec<TcpStream> = (0..IDLE).map(|_| connect()).collect();
+    // They come as people do, some hundreds a second, and those before them are parked by then.
+    let mut all: Vec<TcpStream> = Vec::new();
+    while all.len() < IDLE {
+        all.extend((0..WAVE).map(|_| connect()));
+        std::thread::sleep(Duration::from_millis(700));
+    }
     let _ = std::io::stdout().write_all(b"held");
     let _ = std::io::stdout().flush();
     let _ = std::io::stdin().read(&mut [0; 1]);

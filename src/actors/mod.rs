@@ -4,7 +4,8 @@
 //! root
 //!  +- relay       committed events, on their way to the broker
 //!  +- writer      group commit of the hot writes
-//!  +- health      looks at every backend, once a second
+//!  +- health      looks at every backend
+//!  +- sweeps      removes what broken uploads left
 //!  +- accept      takes connections in, and hands each to a task
 //!  +- connections one task each
 //! ```
@@ -18,15 +19,20 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
 use self::kernel::writer::Writer;
-use self::kernel::{Kind, Root, Tasks};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::storage::Storage;
 use crate::storage::health::Health;
 use crate::telemetry::Exposition;
+
+/// How often what uploads left behind is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// When an upload that never ended is a leftover.
+const LEFTOVERS_LAST: Duration = Duration::from_secs(24 * 3_600);
 
 /// The tree, and the way into each of its parts.
 #[derive(Clone)]
@@ -48,10 +54,23 @@ impl Actors {
         let stats = relay.stats();
         relay.start(&root);
         let writer = Writer::start(&root, &storage.db, &config.writer, committed);
-        let (watched, health, clock) = (storage.clone(), health.clone(), clock.clone());
+        let (watched, health, beat) = (storage.clone(), health.clone(), clock.clone());
         root.keep("health", move |_| {
-            let (watched, health, clock) = (watched.clone(), health.clone(), clock.clone());
-            async move { watched.watch(&health, &clock).await }
+            let (watched, health, clock) = (watched.clone(), health.clone(), beat.clone());
+            // Boxed: it holds a question to every backend at once.
+            async move { Box::pin(watched.watch(&health, &clock)).await }
+        });
+        let (swept, clock) = (storage.objects.clone(), clock.clone());
+        root.keep("sweeps", move |_| {
+            let (swept, mut beat) = (swept.clone(), clock.every(SWEEP_EVERY));
+            async move {
+                loop {
+                    beat.tick().await;
+                    if let Err(error) = swept.sweep_leftovers(LEFTOVERS_LAST).await {
+                        tracing::warn!(event = "objects.sweep", %error, "leftovers of uploads stay for now");
+                    }
+                }
+            }
         });
         Ok(Actors { root, writer, relay: stats })
     }
@@ -61,30 +80,9 @@ impl Actors {
         self.root.stop(within).await
     }
 
-    /// Writes how the tree is: kinds, tasks, writer and outbox, each as a whole.
+    /// Writes how the tree, the writer and the outbox are, each as a whole.
     pub fn collect(&self, out: &mut Exposition) {
-        let kinds = self.root.kinds();
-        let mut each = |name: &str, kind: &str, help: &str, value: fn(&Kind) -> u64| {
-            out.family(name, kind, help);
-            kinds.iter().for_each(|it| out.sample(name, &[("type", it.name)], value(it)));
-        };
-        each("folio_actors_known", "gauge", "Actors that are remembered.", |it| it.known as u64);
-        each("folio_actors_awake", "gauge", "Actors that have a task.", |it| it.awake as u64);
-        each("folio_actors_fenced", "gauge", "Actors whose budget of restarts is spent.", |it| it.fenced as u64);
-        each("folio_actor_mailbox_depth", "gauge", "Messages in all mailboxes.", |it| it.depth);
-        each("folio_actor_mailbox_depth_max", "gauge", "Messages in the fullest mailbox.", |it| it.depth_max.into());
-        each("folio_actor_shed_total", "counter", "Messages refused by full mailboxes.", |it| it.shed);
-        each("folio_actor_restarts_total", "counter", "Actors started again after a failure.", |it| it.restarts);
-        each("folio_actor_handled_total", "counter", "Messages handled.", |it| it.meter.handled);
-        each("folio_actor_failed_total", "counter", "Lives that ended in a failure.", |it| it.meter.failed);
-        let tasks = self.root.tasks();
-        let mut each = |name: &str, kind: &str, help: &str, value: fn(&Tasks) -> u64| {
-            out.family(name, kind, help);
-            tasks.iter().for_each(|it| out.sample(name, &[("task", it.name)], value(it)));
-        };
-        each("folio_tasks_running", "gauge", "Tasks that run.", |it| it.running as u64);
-        each("folio_task_panics_total", "counter", "Tasks that panicked.", |it| it.panics);
-        each("folio_task_restarts_total", "counter", "Tasks begun again after a panic.", |it| it.restarts);
+        self.root.collect(out);
         let mut one = |name: &str, kind: &str, help: &str, value: u64| out.single(name, kind, help, value);
         let (writer, relay) = (self.writer.stats(), &self.relay);
         one("folio_writer_waiting", "gauge", "Hot writes that wait for a commit.", self.writer.waiting() as u64);

@@ -96,6 +96,9 @@ impl Settings {
                 .unwrap_or(Secret::new(String::new())),
             bucket: bucket(url).or_else(|| self.s3_bucket.clone()).unwrap_or_default(),
             region: self.s3_region.clone(),
+            part_bytes: self.s3_part_bytes.as_usize(),
+            answer_within: self.s3_answer_within,
+            transfer_within: self.s3_transfer_within,
         })
     }
 

@@ -204,6 +204,12 @@ pub struct S3Config {
     pub bucket: String,
     /// The region that requests are signed for.
     pub region: String,
+    /// Bytes of a part; what is larger is sent in several.
+    pub part_bytes: usize,
+    /// How long the server may take to answer a call.
+    pub answer_within: Duration,
+    /// How long it may take to receive a part, and to go on while an object is read.
+    pub transfer_within: Duration,
 }
 
 /// Which search engine, and where.

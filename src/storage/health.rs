@@ -80,10 +80,14 @@ impl Health {
         let mut inner = self.inner.lock();
         let Some(it) = inner.dependencies.iter_mut().find(|it| it.check.name == name) else { return };
         it.check.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        it.failures = if probe.is_ok() { 0 } else { it.failures.saturating_add(1) };
-        if let Ok(probe) = probe {
-            it.check.backend = probe.backend;
-        }
+        let problem = match probe {
+            Ok(probe) => {
+                it.check.backend = probe.backend;
+                probe.missing().map(|right| format!("the right to {right} is missing"))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        it.failures = if problem.is_none() { 0 } else { it.failures.saturating_add(1) };
         let state = match (it.failures, it.check.state) {
             (0, _) => "up",
             // What never was up needs no patience.
@@ -93,11 +97,11 @@ impl Health {
         if state != it.check.state {
             (it.check.state, it.check.since) = (state, self.clock.now());
             let (name, required) = (it.check.name, it.required);
-            match (state, probe) {
-                ("down", Err(error)) => {
-                    tracing::warn!(event = "dependency.down", name, required, %error, "a part is gone");
+            match problem {
+                Some(problem) => {
+                    tracing::warn!(event = "dependency.down", name, required, problem, "a part is gone");
                 }
-                _ => tracing::info!(event = "dependency.up", name, required, "a part is there"),
+                None => tracing::info!(event = "dependency.up", name, required, "a part is there"),
             }
         }
     }

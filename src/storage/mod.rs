@@ -30,6 +30,8 @@ use crate::error::{Error, Result};
 
 /// How often every part is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the objects are looked at.
+const LOOK_AT_OBJECTS_EVERY: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,13 @@ pub struct Probe {
     pub version: String,
     /// What Folio needs to be allowed there, and whether it is.
     pub rights: Vec<(&'static str, bool)>,
+}
+
+impl Probe {
+    /// What daily work needs and is not allowed. Only migrations create tables.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.rights.iter().find(|(right, held)| !held && *right != "create tables").map(|(right, _)| *right)
+    }
 }
 
 /// What a backend says that lies in this very process.
@@ -90,16 +99,25 @@ impl Storage {
 
     /// Looks at every part now and then, for ever, and reports what it finds.
     pub async fn watch(&self, health: &Health, clock: &Clock) {
-        loop {
-            tokio::join!(
-                look(health, "database", self.db.probe()),
-                look(health, "cache", self.cache.probe()),
-                look(health, "bus", self.bus.probe()),
-                look(health, "broker", self.broker.probe()),
-                look(health, "objects", self.objects.probe()),
-            );
-            clock.sleep(LOOK_EVERY).await;
-        }
+        let near = async {
+            loop {
+                tokio::join!(
+                    look(health, "database", self.db.probe()),
+                    look(health, "cache", self.cache.probe()),
+                    look(health, "bus", self.bus.probe()),
+                    look(health, "broker", self.broker.probe()),
+                );
+                clock.sleep(LOOK_EVERY).await;
+            }
+        };
+        // Less often, because this look writes.
+        let objects = async {
+            loop {
+                look(health, "objects", self.objects.probe()).await;
+                clock.sleep(LOOK_AT_OBJECTS_EVERY).await;
+            }
+        };
+        tokio::join!(near, objects);
     }
 }
 

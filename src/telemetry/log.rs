@@ -6,24 +6,25 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
 use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer as _};
-use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{Counter, trace};
-use crate::clock::Clock;
+use super::json::Json;
+use super::{Counter, Exposition};
+use crate::clock::{Clock, Moment};
 use crate::config::{LogConfig, LogFormat};
 use crate::error::{Error, Result};
 
+/// What libraries say too much of; the setting comes later and may say otherwise.
+const QUIET: &str = "ractor=warn,lapin=error";
 const LINES_MAX: usize = 8_192;
-const FIELD_BYTES_MAX: usize = 4_096;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where lines go. Cloning it gives the same log.
@@ -33,6 +34,10 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     lines: SyncSender<Letter>,
     dropped: Counter,
+    skipped: Counter,
+    /// The second that is counted, and the lines written in it.
+    second: AtomicU64,
+    written: AtomicU32,
     format: LogFormat,
     clock: Clock,
 }
@@ -44,8 +49,8 @@ enum Letter {
 
 /// Starts the process's log on standard output, with a hook that logs each panic once: where, never what with.
 pub fn start(config: &LogConfig, clock: &Clock) -> Result<Log> {
-    let filter =
-        EnvFilter::try_new(&config.filter).map_err(|_| Error::Malformed("the filter of the log is not valid"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.filter))
+        .map_err(|_| Error::Malformed("the filter of the log is not valid"))?;
     let log = Log::to(io::stdout(), config.format, clock);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
@@ -70,7 +75,8 @@ impl Log {
     pub fn to(out: impl Write + Send + 'static, format: LogFormat, clock: &Clock) -> Log {
         let (lines, letters) = sync_channel(LINES_MAX);
         std::thread::spawn(move || write_out(&letters, out));
-        Log(Arc::new(Inner { lines, dropped: Counter::default(), format, clock: clock.clone() }))
+        let (dropped, skipped, second, written) = Default::default();
+        Log(Arc::new(Inner { lines, dropped, skipped, second, written, format, clock: clock.clone() }))
     }
 
     /// Writes one event that is already a value: its fields stand beside the time and the service.
@@ -91,6 +97,27 @@ impl Log {
         self.offer(text);
     }
 
+    /// Whether one more of many like lines is written now: up to a number of them each second; what is left out is
+    /// counted.
+    pub fn takes(&self, now: Moment, per_second: u32) -> bool {
+        let second = now.nanos_since(Moment::default()) / 1_000_000_000;
+        if self.0.second.load(Relaxed) != second && self.0.second.swap(second, Relaxed) != second {
+            self.0.written.store(0, Relaxed);
+        }
+        let takes = self.0.written.load(Relaxed) < per_second && self.0.written.fetch_add(1, Relaxed) < per_second;
+        if !takes {
+            self.0.skipped.add();
+        }
+        takes
+    }
+
+    /// Writes what is known about the log itself.
+    pub fn collect(&self, out: &mut Exposition) {
+        out.single("folio_log_dropped_total", "counter", "Log lines that did not fit into the queue.", self.dropped());
+        let skipped = self.0.skipped.get();
+        out.single("folio_log_skipped_total", "counter", "Access lines left out by sampling.", skipped);
+    }
+
     /// How many lines did not fit.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.get()
@@ -104,11 +131,11 @@ impl Log {
         }
     }
 
-    fn timestamp(&self) -> String {
+    pub(super) fn timestamp(&self) -> String {
         self.0.clock.now().to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 
-    fn offer(&self, mut line: Vec<u8>) {
+    pub(super) fn offer(&self, mut line: Vec<u8>) {
         line.push(b'\n');
         if self.0.lines.try_send(Letter::Line(line)).is_err() {
             self.0.dropped.add();
@@ -169,111 +196,9 @@ fn pretty(line: &serde_json::Value) -> String {
     format!("{} {:>5}{fields}", bare("timestamp"), bare("level"))
 }
 
-/// Turns events of the code into lines of JSON.
-struct Json(Log);
-
-impl<S: tracing::Subscriber> Layer<S> for Json {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut line = Vec::with_capacity(256);
-        // Writing into a Vec cannot fail.
-        let _ = self.write(event, &mut line);
-        self.0.offer(line);
-    }
-}
-
-impl Json {
-    fn write(&self, event: &tracing::Event<'_>, line: &mut Vec<u8>) -> serde_json::Result<()> {
-        let mut json = serde_json::Serializer::new(line);
-        let mut map = json.serialize_map(None)?;
-        map.serialize_entry("timestamp", &self.0.timestamp())?;
-        map.serialize_entry("level", event.metadata().level().as_str())?;
-        map.serialize_entry("service", "folio")?;
-        map.serialize_entry("target", event.metadata().target())?;
-        if trace() != 0 {
-            map.serialize_entry("trace_id", &format!("{:032x}", trace()))?;
-        }
-        event.record(&mut Fields(&mut map));
-        map.end()
-    }
-}
-
-struct Fields<'a, M>(&'a mut M);
-
-impl<M: serde::ser::SerializeMap> Fields<'_, M> {
-    fn entry(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        // Writing into a Vec cannot fail.
-        let _ = self.0.serialize_entry(field.name(), value);
-    }
-}
-
-impl<M: serde::ser::SerializeMap> Visit for Fields<'_, M> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match value.len() <= FIELD_BYTES_MAX {
-            true => self.entry(field, value),
-            false => self.entry(field, &format!("{}[cut]", &value[..value.floor_char_boundary(FIELD_BYTES_MAX)])),
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.entry(field, &value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.entry(field, &value);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.entry(field, &value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.entry(field, &value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.record_str(field, &format!("{value:?}"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What a log wrote, to look at.
-    #[derive(Clone, Default)]
-    struct Written(Arc<parking_lot::Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(text);
-            Ok(text.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn every_event_is_one_json_object_whatever_its_fields_hold() {
-        let (written, clock) = (Written::default(), Clock::manual());
-        let log = Log::to(written.clone(), LogFormat::Json, &clock);
-        let hostile = "\u{1b}[2J\r\nlevel=ERROR \"quoted\" \u{0}";
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(Json(log.clone())), || {
-            super::super::under(0xabc, || tracing::warn!(event = "x.y", hostile, count = 3, "it happened"));
-            tracing::info!(long = "ß".repeat(5_000));
-        });
-        log.flush();
-        let text = String::from_utf8(written.0.lock().clone()).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((lines.len(), lines[0]["hostile"].as_str()), (2, Some(hostile)));
-        assert_eq!(lines[0]["trace_id"], format!("{:032x}", 0xabc));
-        assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&"WARN".into(), &"it happened".into()));
-        let at = lines[0]["timestamp"].as_str().unwrap();
-        assert!(at.len() == 24 && at.ends_with('Z') && lines[0]["service"] == "folio", "{at}");
-        assert!(lines[1]["long"].as_str().unwrap().ends_with("[cut]") && lines[1].get("trace_id").is_none());
-        assert!(!text.contains('\u{1b}'));
-    }
 
     #[test]
     fn a_log_that_cannot_be_written_fast_enough_counts_what_it_leaves_out() {

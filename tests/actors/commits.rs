@@ -129,7 +129,8 @@ async fn what_an_actor_acknowledged_is_stored_whenever_it_is_killed(fresh: &Fres
     }
     assert!(root.kinds()[0].meter.failed >= 20, "{:?}", root.kinds());
     assert!(root.tasks().iter().all(|it| it.panics == 0), "{:?}", root.tasks());
-    assert_eq!((acknowledged.lock().len(), assert_dense(&db).await), (800, 800));
+    let acknowledged = acknowledged.lock().len();
+    assert_eq!((acknowledged, assert_dense(&db).await), (800, 800));
 }
 
 async fn a_tree_that_stops_commits_what_it_took(fresh: &Fresh) {

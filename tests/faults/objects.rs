@@ -10,27 +10,21 @@ use bytes::Bytes;
 use folio::clock::Clock;
 use folio::config::{ObjectsConfig, Secret};
 use folio::error::Error;
-use folio::storage::objects::{Objects, S3Limits};
+use folio::storage::objects::Objects;
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::servers::Server;
 use crate::support::spawn;
-use crate::support::stores::{Kind, Store, bucket, bucket_at, find, put, put_pieces, read};
+use crate::support::stores::{Kind, Store, bucket, bucket_at, find, open_s3, put, put_pieces, read};
 
 const GONE: Error = Error::unavailable("objects");
 
 /// Short, so that a server that hangs is given up soon.
-fn impatient() -> S3Limits {
-    let within = Duration::from_millis(300);
-    S3Limits { part_bytes: 5 * 1024 * 1024, answer_within: within, transfer_within: within }
-}
-
-/// Patient enough for a busy machine, where nothing hangs.
-fn small_parts() -> S3Limits {
-    S3Limits { part_bytes: 5 * 1024 * 1024, ..S3Limits::default() }
-}
+const SHORT: Duration = Duration::from_millis(300);
+/// Long enough for a busy machine, where nothing hangs.
+const LONG: Duration = Duration::from_secs(30);
 
 fn pieces(count: usize) -> impl stream::Stream<Item = folio::error::Result<Bytes>> + Send {
     stream::iter((0..count).map(|_| Ok(Bytes::from_static(&[7; 65_536]))))
@@ -40,7 +34,7 @@ fn pieces(count: usize) -> impl stream::Stream<Item = folio::error::Result<Bytes
 async fn a_server_that_hangs_or_is_gone_is_given_up_and_found_again() {
     Store::run(Kind::S3, async |store| {
         let proxy = Proxy::start(store.server()).await;
-        let objects = store.by_way_of(proxy.address, impatient());
+        let objects = store.by_way_of(proxy.address, SHORT, SHORT);
         put(&store.objects, "key", "before").await.unwrap();
         for mode in [Mode::Hang, Mode::Cut] {
             proxy.set(mode);
@@ -52,7 +46,7 @@ async fn a_server_that_hangs_or_is_gone_is_given_up_and_found_again() {
             assert_eq!(objects.probe().await, Err(GONE));
         }
         proxy.set(Mode::Pass);
-        let patient = store.by_way_of(proxy.address, small_parts());
+        let patient = store.by_way_of(proxy.address, LONG, LONG);
         assert_eq!(read(&patient, "key").await.unwrap(), b"before");
         put(&patient, "key", "after").await.unwrap();
         assert_eq!(read(&store.objects, "key").await.unwrap(), b"after");
@@ -64,7 +58,7 @@ async fn a_server_that_hangs_or_is_gone_is_given_up_and_found_again() {
 async fn an_upload_that_is_cut_in_the_middle_leaves_what_was_there() {
     Store::run(Kind::S3, async |store| {
         let proxy = Proxy::start(store.server()).await;
-        let objects = store.by_way_of(proxy.address, small_parts());
+        let objects = store.by_way_of(proxy.address, LONG, LONG);
         put(&objects, "key", "before").await.unwrap();
         let cut = stream::once(async {
             proxy.set(Mode::Cut);
@@ -86,7 +80,7 @@ async fn an_upload_that_is_cut_in_the_middle_leaves_what_was_there() {
 async fn an_upload_whose_end_nobody_heard_is_whole_or_not_there_and_may_be_repeated() {
     Store::run(Kind::S3, async |store| {
         let proxy = Proxy::start(store.server()).await;
-        let objects = store.by_way_of(proxy.address, small_parts());
+        let objects = store.by_way_of(proxy.address, LONG, LONG);
         for mode in [Mode::CutBefore(b"<CompleteMultipartUpload"), Mode::CutAfter(b"<CompleteMultipartUpload")] {
             proxy.set(mode);
             assert_eq!(put_pieces(&objects, "key", pieces(160)).await, Err(GONE));
@@ -109,8 +103,7 @@ async fn a_read_that_is_cut_or_stalls_ends_with_an_error() {
         put_pieces(&store.objects, "key", pieces(256)).await.unwrap();
         for mode in [Mode::Hang, Mode::Cut] {
             proxy.set(Mode::Pass);
-            let limits = S3Limits { transfer_within: Duration::from_millis(300), ..S3Limits::default() };
-            let objects = store.by_way_of(proxy.address, limits);
+            let objects = store.by_way_of(proxy.address, LONG, SHORT);
             let mut body = find(&objects, "key", None).await.unwrap().body;
             body.next().await.unwrap().unwrap();
             proxy.set(mode);
@@ -125,7 +118,7 @@ async fn a_read_that_is_cut_or_stalls_ends_with_an_error() {
 async fn a_server_that_does_not_know_us_is_unavailable_and_says_so_to_a_probe() {
     let mut config = bucket("folio-test-nobody");
     config.secret = Secret::new("wrong".to_owned());
-    let objects = Objects::open_s3(&config, S3Limits::default(), &Clock::system()).unwrap();
+    let objects = open_s3(&config);
     assert_eq!(put(&objects, "key", "x").await, Err(GONE));
     assert_eq!(objects.probe().await, Err(GONE));
 }
@@ -134,7 +127,7 @@ async fn a_server_that_does_not_know_us_is_unavailable_and_says_so_to_a_probe() 
 async fn a_server_that_is_stopped_and_started_under_load_loses_nothing_it_confirmed() {
     let server = Server::start("minio").await;
     let config = bucket_at(&server.setting("TEST_S3_URL").await, "folio-test-load");
-    let objects = Objects::open_s3(&config, S3Limits::default(), &Clock::system()).unwrap();
+    let objects = open_s3(&config);
     let counts = watch::Sender::new((Vec::new(), 0));
     let load = (0..4).map(|task| {
         let (objects, counts) = (objects.clone(), counts.clone());

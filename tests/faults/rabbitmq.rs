@@ -8,7 +8,7 @@ use folio::error::Error;
 use folio::storage::broker::{Consumer, Event, Subscription};
 use lapin::{Connection, ConnectionProperties};
 
-use crate::storage::broker::{Bench, sweep};
+use crate::support::brokers::{Bench, sweep};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::{eventually, outage, server_url, soon, spawn};
 

@@ -43,6 +43,13 @@ async fn a_part_goes_down_after_three_failures_and_comes_back_with_one_success()
     assert_eq!(told().await, (503, "unhealthy".into(), 503));
     server.clock.advance(Duration::from_secs(60));
     health.report("vault", &good(), ms);
+    assert_eq!(told().await.2, 200);
+    for expected in [200, 200, 503] {
+        health.report("vault", &good().map(|it| Probe { rights: vec![("write", false)], ..it }), ms);
+        assert_eq!(told().await.2, expected, "what answers and takes no writes is of no use");
+    }
+    server.clock.advance(Duration::from_secs(60));
+    health.report("vault", &good(), ms);
     assert_eq!(told().await, (200, "degraded".into(), 200));
     let checks = get(address, "/health", "").await.json()["checks"].clone();
     let named = |name: &str| checks.as_array().unwrap().iter().find(|it| it["name"] == name).unwrap().clone();
@@ -50,6 +57,7 @@ async fn a_part_goes_down_after_three_failures_and_comes_back_with_one_success()
     assert_eq!((&vault["state"], &vault["backend"], &vault["latency_ms"]), (&"up".into(), &"sqlite".into(), &3.into()));
     assert_eq!((&helper["state"], &helper["required"]), (&"down".into(), &false.into()));
     assert!(vault["since"].as_str() > helper["since"].as_str(), "{checks}");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -62,11 +70,12 @@ async fn details_and_metrics_move_to_the_listener_of_operation() {
     assert_eq!(get(operation, "/health", "").await.json()["checks"][0]["name"], "database");
     assert_eq!(get(operation, THING, "").await.status, 404, "the product is not served there");
     assert_eq!(get(server.address, THING, "").await.status, 200);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn metrics_agree_with_what_was_asked_and_have_no_label_of_a_callers_making() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     for number in 0..50 {
         assert_eq!(get(address, THING, "").await.status, 200);
         assert_eq!(get(address, &format!("/guess/{number}"), "").await.status, 404);
@@ -86,6 +95,7 @@ async fn metrics_agree_with_what_was_asked_and_have_no_label_of_a_callers_making
     }
     let after = scrape(address).await;
     assert!(before.keys().eq(after.keys()), "asking makes no series");
+    server.end().await;
 }
 
 async fn get_any(address: std::net::SocketAddr, path: &str) -> (u16, String) {

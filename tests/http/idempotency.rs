@@ -48,6 +48,7 @@ async fn the_same_key_and_body_are_told_from_the_same_key_with_another() {
     assert_eq!(heard("/test/orders", r#"{"count":1}"#).await, first);
     assert_ne!(heard("/test/orders", r#"{"count":2}"#).await[1], first[1], "another body");
     assert_ne!(heard("/test/payments", r#"{"count":1}"#).await[1], first[1], "another path");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -73,4 +74,5 @@ async fn a_key_of_another_form_is_refused_and_a_missing_one_only_where_it_is_nee
     assert_eq!(status("/test/payments", String::new(), body).await, 400);
     assert_eq!(status("/test/orders", key("order-0001"), b"{").await, 400, "a body is refused as everywhere");
     assert_eq!(status("/test/orders", key("order-0001"), br#"{"count":-1}"#).await, 422);
+    server.end().await;
 }

@@ -35,6 +35,7 @@ async fn a_quota_counts_down_is_refused_with_a_time_and_comes_back() {
     assert_eq!(get(server.address, THING, "").await.status, 200);
     let metrics = String::from_utf8(get(server.address, "/metrics", "").await.body).unwrap();
     assert!(metrics.contains("folio_rate_limited_total{class=\"address\"} 2"), "{metrics}");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -50,6 +51,7 @@ async fn each_user_has_a_quota_of_their_own_beside_the_address() {
     let heard = get(server.address, THING, BOB).await;
     assert_eq!((heard.status, heard.header("ratelimit-limit"), heard.header("ratelimit-remaining")), (200, "2", "1"));
     assert_eq!(get(server.address, THING, "Authorization: Bearer eve\r\n").await.status, 401);
+    server.end().await;
 }
 
 #[tokio::test]
@@ -65,6 +67,7 @@ async fn behind_a_trusted_proxy_every_client_has_its_own_quota() {
     }
     let logged = server.logged();
     assert_eq!(logged[8]["address"], "9.9.8.0");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -91,5 +94,6 @@ async fn more_connections_than_there_are_places_are_refused_and_places_come_back
         }
         assert_eq!(get(server.address, THING, "").await.status, 200);
         until("the log has the request", || !server.logged().is_empty()).await;
+        server.end().await;
     }
 }

@@ -27,18 +27,19 @@ fn operations(api: &Value) -> Vec<(&str, &str, &Value)> {
 
 #[tokio::test]
 async fn the_description_is_openapi_and_says_whose_it_is() {
-    let (_server, api) = described().await;
+    let (server, api) = described().await;
     assert_eq!(api["openapi"].as_str().map(|it| it.starts_with("3.1.")), Some(true), "{}", api["openapi"]);
     assert_eq!(api["info"]["title"], "Folio");
     assert_eq!(api["info"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(api["info"]["license"]["identifier"], env!("CARGO_PKG_LICENSE"));
     assert_eq!(api["servers"][0]["url"], "/");
     assert_eq!(api["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn every_operation_says_its_name_its_capability_and_how_it_refuses() {
-    let (_server, api) = described().await;
+    let (server, api) = described().await;
     let all = operations(&api);
     assert!(all.len() > 5, "{}", all.len());
     for (method, path, operation) in &all {
@@ -56,6 +57,7 @@ async fn every_operation_says_its_name_its_capability_and_how_it_refuses() {
     for field in ["detail", "error", "request_id", "fields", "retry_after"] {
         assert!(form["properties"][field].is_object(), "{field}: {form}");
     }
+    server.end().await;
 }
 
 #[tokio::test]
@@ -70,13 +72,14 @@ async fn every_reference_within_the_description_leads_somewhere() {
             _ => {}
         }
     }
-    let (_server, api) = described().await;
+    let (server, api) = described().await;
     let mut found = Vec::new();
     references(&api, &mut found);
     assert!(!found.is_empty());
     for reference in found {
         assert!(reference.starts_with("#/") && api.pointer(&reference[1..]).is_some(), "{reference}");
     }
+    server.end().await;
 }
 
 #[tokio::test]
@@ -114,4 +117,5 @@ async fn the_page_is_whole_and_names_no_other_host() {
         }
     }
     assert_eq!(get(server.address, "/api/docs/other.js", "").await.status, 404);
+    server.end().await;
 }

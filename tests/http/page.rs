@@ -94,6 +94,7 @@ async fn following_next_shows_every_item_once_in_order() {
         }
         assert_eq!(seen, expected, "{query}");
     }
+    server.end().await;
 }
 
 #[tokio::test]
@@ -116,6 +117,7 @@ async fn a_size_is_from_one_to_a_hundred_and_nothing_else_is_taken() {
         assert!(fields.contains(field), "{query}: {fields}");
     }
     assert_eq!(get(server.address, "/test/notes?size=%zz", "").await.status, 400);
+    server.end().await;
 }
 
 #[tokio::test]
@@ -130,6 +132,7 @@ async fn a_cursor_is_good_for_its_own_list_caller_and_filters_only() {
     assert_bad(address, "/test/notes?odd=true", &cursor, "").await;
     assert_bad(address, "/test/notes?odd=false", &cursor, ADA).await;
     assert_bad(address, "/test/notes", &cursor, ADA).await;
+    server.end().await;
 }
 
 #[tokio::test]
@@ -152,4 +155,5 @@ async fn a_cursor_that_was_altered_cut_or_kept_too_long_is_refused() {
     assert_eq!(get(server.address, &format!("/test/notes?cursor={cursor}"), "").await.status, 200);
     server.clock.advance(Duration::from_secs(1));
     assert_bad(server.address, "/test/notes", &cursor, "").await;
+    server.end().await;
 }

@@ -179,4 +179,5 @@ async fn a_path_that_stands_for_nothing_yet_is_answered_501_in_all_its_forms() {
         assert!(heard.status != 404 && heard.status != 501, "{built}: {}", heard.status);
     }
     assert_eq!(say(server.address, ask("GET /api/v2/projects", "")).await[0].status, 404);
+    server.end().await;
 }

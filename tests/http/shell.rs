@@ -15,7 +15,7 @@ fn request(path: &str, more: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order_and_known_etags_with_304() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     let etag = get(address, THING, "").await.header("etag").to_owned();
     let old = THING.replace("/api/v1/things", "/old");
     let all = [
@@ -28,17 +28,19 @@ async fn pipelined_requests_are_answered_in_order_and_known_etags_with_304() {
     let heard = say(address, all.concat()).await;
     assert_eq!(heard.iter().map(|it| it.status).collect::<Vec<_>>(), [200, 404, 304, 200, 200]);
     assert!(heard[0].body == heard[3].body && heard[2].body.is_empty(), "an old path gets its canonical answer");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn an_old_path_keeps_its_method_gets_another_or_says_what_is_not_built() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     let status = |bytes| async move { say(address, bytes).await[0].status };
     assert_eq!(status(send_json("POST /old/make", ADA, br#"{"title":"a"}"#)).await, 200);
     assert_eq!(status(ask("GET /old/search?q=x", "")).await, 501);
     assert_eq!(status(ask("DELETE /old/make", "")).await, 404);
     let heard = say(address, ask("POST /old/list?size=3", "")).await;
     assert_eq!((heard[0].status, &heard[0].json()["size"]), (200, &3.into()));
+    server.end().await;
 }
 
 #[tokio::test]
@@ -65,22 +67,24 @@ async fn every_answer_is_named_traced_guarded_and_logged_once() {
     assert_eq!(lines[1]["address"], "127.0.0.0", "nobody's whole address");
     let text = format!("{lines:?}");
     assert!(!text.contains("secret") && !text.contains("ada") && !text.contains("0199c1de"), "{text}");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_defect_is_told_to_the_log_and_not_to_the_caller() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     for path in ["/test/panic", "/test/defect"] {
         let heard = get(address, path, "").await;
         assert_eq!((heard.status, &heard.json()["error"]), (500, &"internal".into()));
         assert!(!heard.body.windows(7).any(|it| it == b"hunter2" || it == b"purpose"));
     }
     assert_eq!(get(address, "/health/live", "").await.status, 200);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn only_listed_origins_get_cors_headers() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     for (origin, listed) in [
         ("https://app.example", true),
         ("null", false),
@@ -97,11 +101,12 @@ async fn only_listed_origins_get_cors_headers() {
             assert_eq!(it.header("access-control-allow-credentials"), "");
         }
     }
+    server.end().await;
 }
 
 #[tokio::test]
 async fn only_those_who_ask_get_gzip_and_small_answers_stay_as_they_are() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     for path in [THING, "/test/large"] {
         let plain = get(address, path, "").await;
         for (coding, small) in [("br, gzip", true), ("gzip;q=0", false), ("identity", false)] {
@@ -118,12 +123,13 @@ async fn only_those_who_ask_get_gzip_and_small_answers_stay_as_they_are() {
         }
     }
     assert_eq!(get(address, "/health/live", "Accept-Encoding: gzip\r\n").await.header("content-encoding"), "");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn head_has_the_headers_of_get_and_no_body() {
-    let (_server, address) = serving().await;
-    for path in [THING, "/test/list", "/health"] {
+    let (server, address) = serving().await;
+    for path in [THING, "/test/list", "/api/openapi.json"] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let size = get(address, path, "").await.header("content-length").to_owned();
         stream.write_all(&ask(&format!("HEAD {path}"), "")).await.unwrap();
@@ -132,6 +138,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
         assert!(raw.starts_with("HTTP/1.1 200") && raw.ends_with("\r\n\r\n"), "{raw}");
         assert!(raw.contains(&format!("content-length: {size}\r\n")), "{path}: {raw}");
     }
+    server.end().await;
 }
 
 #[tokio::test]
@@ -149,6 +156,7 @@ async fn an_idle_connection_is_parked_wakes_as_if_nothing_was_and_closes_in_the_
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert!(hear(&mut stream).await.is_empty(), "closed when idle for long");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -160,6 +168,7 @@ async fn a_client_that_takes_its_time_to_read_gets_the_whole_answer() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     let heard = hear_one(&mut stream).await;
     assert_eq!((heard.status, heard.body.len()), (200, 16 << 20));
+    server.end().await;
 }
 
 #[tokio::test]
@@ -180,4 +189,5 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     };
     let total = tokio::time::timeout(Duration::from_secs(10), cut).await.expect("it is cut off");
     assert!(total > 65_536, "what fitted was sent: {total}");
+    server.end().await;
 }

@@ -27,6 +27,7 @@ async fn a_stop_fails_readiness_finishes_requests_and_closes_the_rest() {
     assert_eq!(kept.read(&mut [0; 8]).await.unwrap(), 0, "an idle connection is closed");
     assert_eq!(busy.await.unwrap().body, b"done", "a request under way gets its answer");
     server.stopped().await;
+    server.end().await;
 }
 
 #[tokio::test]
@@ -38,6 +39,7 @@ async fn a_stop_waits_no_longer_than_it_was_told() {
     busy_requests(address, 1).await;
     server.begin_to_stop();
     server.stopped().await;
+    server.end().await;
 }
 
 /// Waits until that many handlers run.

@@ -36,11 +36,12 @@ async fn a_socket_is_taken_over_after_the_shell_let_it_pass() {
     let metrics = String::from_utf8(get(address, "/metrics", "").await.body).unwrap();
     assert!(metrics.contains("folio_http_connections 2\n"), "a session counts as a connection");
     assert!(metrics.contains("folio_http_requests_in_flight 1\n"), "and is no request any more");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn nothing_is_lost_that_came_together_with_the_handshake() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let head = format!("GET /test/echo HTTP/1.1\r\nHost: x\r\n{ADA}{key}\r\n");
@@ -53,11 +54,12 @@ async fn nothing_is_lost_that_came_together_with_the_handshake() {
     let head = String::from_utf8_lossy(&raw);
     assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
     assert!(head.contains("x-request-id: "), "{head}");
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_handshake_that_is_none_is_refused_and_the_next_request_is_heard() {
-    let (_server, address) = serving().await;
+    let (server, address) = serving().await;
     let (upgrade, version) = ("Connection: Upgrade\r\nUpgrade: websocket\r\n", "Sec-WebSocket-Version: 13\r\n");
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let full = format!("{upgrade}{version}{key}");
@@ -87,6 +89,7 @@ async fn a_handshake_that_is_none_is_refused_and_the_next_request_is_heard() {
         let listed = connect(address, &[TOKEN, ("origin", origin), ("host", "x")]).await;
         assert!(listed.is_ok(), "{origin}");
     }
+    server.end().await;
 }
 
 #[tokio::test]
@@ -104,6 +107,7 @@ async fn limits_hold_for_handshakes_too() {
     let _open = [connect(server.address, &[TOKEN]).await.unwrap(), connect(server.address, &[TOKEN]).await.unwrap()];
     let Err(Error::Http(refused)) = connect(server.address, &[TOKEN]).await else { panic!("over the limit") };
     assert_eq!(refused.status(), 429);
+    server.end().await;
 }
 
 #[tokio::test]
@@ -116,4 +120,5 @@ async fn a_stop_is_told_to_every_session_and_waits_for_its_goodbye() {
     assert!(socket.next().await.unwrap().unwrap().is_close(), "the session said goodbye");
     drop(socket);
     server.stopped().await;
+    server.end().await;
 }

@@ -3,98 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use folio::clock::Clock;
-use folio::config::{BrokerConfig, Secret};
 use folio::error::Error;
-use folio::ids;
-use folio::storage::broker::{Broker, Consumer, Delivery, Event, RabbitMq, Subscription};
+use folio::storage::broker::{Consumer, Delivery, Event, Subscription};
 use uuid::Uuid;
 
-use crate::support::engines::Fresh;
-use crate::support::{server_url, soon, unique};
-
-/// A broker with names of its own, and the clock that moves it.
-pub struct Bench {
-    /// The broker.
-    pub broker: Broker,
-    clock: Clock,
-    /// What queues and topics of this test begin with.
-    pub name: String,
-}
-
-impl Bench {
-    async fn embedded(fresh: &Fresh) -> Bench {
-        let clock = Clock::manual();
-        let broker = Broker::open(&BrokerConfig::Embedded, &fresh.open().await, &clock).unwrap();
-        Bench { broker, clock, name: unique("test") }
-    }
-
-    /// On a server at this address.
-    pub fn rabbitmq(url: &str) -> Bench {
-        let name = unique("test");
-        let broker = Broker::RabbitMq(RabbitMq::open(&Secret::new(url.to_owned()), &name).unwrap());
-        Bench { broker, clock: Clock::manual(), name }
-    }
-
-    /// A queue for topics below the bench's name.
-    pub fn queue(&self, queue: &str, topics: &[&str]) -> Subscription {
-        let topics: Vec<String> = topics.iter().map(|topic| format!("{}.{topic}", self.name)).collect();
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        Subscription::new(format!("{}.{queue}", self.name), &topics)
-    }
-
-    /// A consumer of a queue that is there.
-    pub async fn consumer(&self, subscription: &Subscription) -> Consumer {
-        self.broker.declare(subscription).await.unwrap();
-        self.broker.subscribe(subscription.clone())
-    }
-
-    /// An event of a topic below the bench's name.
-    pub fn event(&self, topic: &str, number: usize) -> Event {
-        let topic = format!("{}.{topic}", self.name);
-        Event {
-            id: ids::v7(&self.clock),
-            key: Uuid::from_u128(7),
-            seq: Some(number as i64),
-            kind: topic.clone(),
-            topic,
-            payload: format!(r#"{{"number":{number}}}"#),
-            created_at: self.clock.now(),
-        }
-    }
-
-    /// That many events of a topic.
-    pub fn events(&self, topic: &str, count: usize) -> Vec<Event> {
-        (0..count).map(|number| self.event(topic, number)).collect()
-    }
-
-    /// Lets time pass where a clock can be moved; elsewhere it passes by itself.
-    fn pass(&self, time: Duration) {
-        self.clock.advance(time);
-    }
-
-    /// Throws away what a server would keep.
-    async fn end(self) {
-        if let (Broker::RabbitMq(_), Ok(url)) = (&self.broker, std::env::var("TEST_AMQP_URL")) {
-            sweep(&url, &self.name).await;
-        }
-    }
-}
-
-/// Deletes the exchange and the usual queues of a test.
-pub async fn sweep(url: &str, name: &str) {
-    let connection = lapin::Connection::connect(url, Default::default()).await.unwrap();
-    for queue in ["mail", "search"] {
-        for end in ["", ".dead", ".retry.100"] {
-            let channel = connection.create_channel().await.unwrap();
-            let queue = format!("{name}.{queue}{end}");
-            let _ = channel.queue_delete(queue.into(), Default::default()).await;
-        }
-    }
-    let channel = connection.create_channel().await.unwrap();
-    let _ = channel.exchange_delete(name.into(), Default::default()).await;
-    let _ = connection.close(200, "swept".into()).await;
-}
+use crate::support::brokers::Bench;
+use crate::support::{server_url, soon};
 
 macro_rules! on_all_brokers {
     ($($name:ident)*) => {

@@ -93,7 +93,7 @@ async fn a_removal_wins_over_a_load_that_began_before_it(cache: Cache, _: Clock)
         go_on.notify_one();
         fresh
     };
-    let (slow, fresh) = soon("both loads", async { tokio::join!(slow, other) }).await;
+    let (slow, fresh) = soon("both loads", Box::pin(async { tokio::join!(slow, other) })).await;
     assert_eq!((slow, fresh), (Ok(bytes("old")), Ok(bytes("new"))));
     assert_ne!(cache.find("a").await, Some(bytes("old")));
 }

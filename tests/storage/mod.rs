@@ -1,6 +1,6 @@
 //! Where things are kept, on every engine and backend.
 
-pub mod broker;
+mod broker;
 mod bus;
 mod cache;
 mod db;

@@ -61,7 +61,7 @@ impl Server {
         };
         let (clock, written) = (Clock::manual(), Written::default());
         let log = Log::to(written.clone(), LogFormat::Json, &clock);
-        let folio = Folio::start(config, clock.clone(), log.clone(), routes).await.unwrap();
+        let folio = Box::pin(Folio::start(config, clock.clone(), log.clone(), routes)).await.unwrap();
         let (app, at) = (folio.app.clone(), operation.as_ref().map(|it| it.local_addr().unwrap()));
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = super::spawn(folio.serve(Listeners { public, operation }, async { _ = stopped.await }));

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod brokers;
 pub mod engines;
 pub mod http;
 pub mod private_server;

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use folio::clock::Clock;
 use folio::config::{ObjectsConfig, S3Config, Secret};
 use folio::error::Result;
 use folio::ids;
-use folio::storage::objects::{Found, Objects, Range, Reading, S3Limits, Stored, Upload};
+use folio::storage::objects::{Found, Objects, Range, Reading, Stored, Upload};
 use futures_util::{FutureExt, Stream, TryStreamExt, stream};
 use minio::s3::creds::StaticProvider;
 use minio::s3::types::S3Api;
@@ -33,20 +34,17 @@ pub struct Store {
     /// The store itself.
     pub objects: Objects,
     folder: TempDir,
-    bucket: S3Config,
+    bucket: Option<S3Config>,
 }
 
 impl Store {
     /// Makes one.
     pub fn new(kind: Kind) -> Store {
         let (clock, folder) = (Clock::manual(), TempDir::new().unwrap());
-        let bucket = match kind {
-            Kind::Files => nowhere(),
-            Kind::S3 => bucket(&format!("folio-test-{}", ids::v7(&clock))),
-        };
-        let config = match kind {
-            Kind::Files => ObjectsConfig::Files { dir: folder.path().to_owned() },
-            Kind::S3 => ObjectsConfig::S3(bucket.clone()),
+        let bucket = (kind == Kind::S3).then(|| bucket(&format!("folio-test-{}", ids::v7(&clock))));
+        let config = match bucket.clone() {
+            None => ObjectsConfig::Files { dir: folder.path().to_owned() },
+            Some(bucket) => ObjectsConfig::S3(bucket),
         };
         let objects = Objects::open(&config, &Secret::new("s".repeat(32)), &clock).unwrap();
         Store { kind, clock, objects, folder, bucket }
@@ -56,21 +54,26 @@ impl Store {
     pub async fn run(kind: Kind, test: impl AsyncFnOnce(&Store)) {
         let store = Store::new(kind);
         let outcome = AssertUnwindSafe(test(&store)).catch_unwind().await;
-        if kind == Kind::S3 {
-            store.remove_bucket().await;
+        if let Some(bucket) = &store.bucket {
+            store.remove(bucket).await;
         }
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
-    /// The same bucket by way of another address, with limits of its own.
-    pub fn by_way_of(&self, address: std::net::SocketAddr, limits: S3Limits) -> Objects {
-        let config = S3Config { endpoint: format!("http://{address}"), ..self.bucket.clone() };
-        Objects::open_s3(&config, limits, &self.clock).unwrap()
+    /// The same bucket by way of another address, with parts of the smallest size.
+    pub fn by_way_of(
+        &self,
+        address: std::net::SocketAddr,
+        answer_within: Duration,
+        transfer_within: Duration,
+    ) -> Objects {
+        let (endpoint, part_bytes) = (format!("http://{address}"), 5 * 1024 * 1024);
+        open_s3(&S3Config { endpoint, part_bytes, answer_within, transfer_within, ..self.bucket.clone().unwrap() })
     }
 
     /// Where the server is, as `host:port`.
     pub fn server(&self) -> &str {
-        self.bucket.endpoint.trim_start_matches("http://")
+        self.bucket.as_ref().unwrap().endpoint.trim_start_matches("http://")
     }
 
     /// The folder of what is still being written to files.
@@ -84,8 +87,8 @@ impl Store {
         listed.into_iter().map(|object| object.key).collect()
     }
 
-    async fn remove_bucket(&self) {
-        let (client, name) = (client(&self.bucket), self.bucket.bucket.as_str());
+    async fn remove(&self, bucket: &S3Config) {
+        let (client, name) = (client(bucket), bucket.bucket.as_str());
         for key in self.keys("").await {
             self.objects.delete(&key).await.unwrap();
         }
@@ -139,9 +142,9 @@ pub async fn read_range(objects: &Objects, key: &str, range: Option<Range>) -> R
     Ok(content)
 }
 
-fn nowhere() -> S3Config {
-    let secret = Secret::new(String::new());
-    S3Config { endpoint: String::new(), key: String::new(), secret, bucket: String::new(), region: String::new() }
+/// Opens a bucket.
+pub fn open_s3(config: &S3Config) -> Objects {
+    Objects::open(&ObjectsConfig::S3(config.clone()), &Secret::new("s".repeat(32)), &Clock::system()).unwrap()
 }
 
 /// The S3 server that tests use, with some bucket.
@@ -158,6 +161,9 @@ pub fn bucket_at(url: &str, name: &str) -> S3Config {
         secret: Secret::new(url.password().unwrap().to_owned()),
         bucket: name.to_owned(),
         region: "us-east-1".to_owned(),
+        part_bytes: 8 * 1024 * 1024,
+        answer_within: Duration::from_secs(10),
+        transfer_within: Duration::from_secs(30),
     }
 }
 

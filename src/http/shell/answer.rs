@@ -137,8 +137,8 @@ impl Shell {
         let route = call.route.map(|at| &self.routes[at]);
         let meter = route.and_then(|it| it.meter(&call.method)).unwrap_or(&self.traffic.unmatched);
         meter.record(status, took);
-        if !self.log.takes(now, status.is_server_error()) {
-            return self.traffic.lines_skipped.add();
+        if !status.is_server_error() && !self.log.takes(now, self.app.config.log.access_per_second) {
+            return;
         }
         let level = if status.is_server_error() { "WARN" } else { "INFO" };
         let line = Line {
@@ -155,7 +155,7 @@ impl Shell {
             address: truncated(call.address).to_string(),
             user: call.caller.map(|it| format!("{:016x}", self.users.hash_one(it.user))),
         };
-        self.log.log.event(level, &line);
+        self.log.event(level, &line);
     }
 }
 

@@ -39,7 +39,6 @@ pub(super) struct Traffic {
     pub(super) refused_total: Counter,
     pub(super) refused_address: Counter,
     pub(super) accept_failures: Counter,
-    pub(super) lines_skipped: Counter,
 }
 
 impl Traffic {
@@ -84,8 +83,6 @@ impl Traffic {
         labelled(out, name, "limit", "Connections over a limit on connections.", &refused);
         let failures = self.accept_failures.get();
         out.single("folio_http_accept_failures_total", "counter", "Connections that could not be accepted.", failures);
-        let skipped = self.lines_skipped.get();
-        out.single("folio_log_access_skipped_total", "counter", "Access lines left out by sampling.", skipped);
     }
 }
 

@@ -30,7 +30,6 @@ pub(crate) use link::{Link, Takeover};
 pub use routes::{Door, Identify, Policy, Ready, Rewrite, Routes};
 
 use self::limits::Limit;
-use self::log::AccessLog;
 use self::metrics::Traffic;
 use self::routes::Route;
 use super::{App, openapi};
@@ -48,7 +47,7 @@ pub struct Shell {
     by_address: Option<Limit>,
     by_user: Option<Limit>,
     traffic: Traffic,
-    log: AccessLog,
+    log: Log,
     stopping: watch::Sender<bool>,
     seed: u64,
     users: RandomState,
@@ -69,7 +68,7 @@ impl Shell {
             by_address: limits.map(|it| Limit::new(it.per_address_burst, it.per_address_minute)),
             by_user: limits.map(|it| Limit::new(it.per_user_burst, it.per_user_minute)),
             router: router.with_state(app.clone()),
-            log: AccessLog::new(log, app.config.log.access_per_second),
+            log,
             traffic: Traffic::default(),
             stopping: watch::Sender::new(false),
             users: RandomState::new(),
@@ -86,8 +85,7 @@ impl Shell {
     /// Writes what is known about the traffic.
     pub fn collect(&self, out: &mut Exposition) {
         self.traffic.collect(&self.routes, out);
-        let dropped = self.log.log.dropped();
-        out.single("folio_log_dropped_total", "counter", "Log lines that did not fit into the queue.", dropped);
+        self.log.collect(out);
     }
 
     /// A number unlike any other of any process: it names a request, and its trace where none was sent.

@@ -9,13 +9,14 @@ use hyper::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::encoded::Encoded;
-use super::head::{Call, accepts_gzip, check, is_request_id, text, trace_of};
+use super::head::{Call, accepts_gzip, check, is_request_id, text};
 use super::limits::{forwarded, household};
 use super::link::Link;
 use super::routes::{Door, Route};
 use super::{Shell, hex};
 use crate::error::Error;
 use crate::http::error::Refusal;
+use crate::telemetry::trace_of;
 
 /// A route, and the method and target that stand in for those of the request.
 type Found = (usize, Option<(Method, Uri)>);
@@ -52,7 +53,7 @@ impl Shell {
             match name.as_str() {
                 "origin" => call.origin = Some(value.clone()),
                 "accept-encoding" => call.gzip = accepts_gzip(value),
-                "traceparent" => (traced, trace) = (true, trace_of(value)),
+                "traceparent" => (traced, trace) = (true, trace_of(value.as_bytes())),
                 "x-request-id" if is_request_id(value.as_bytes()) => id = Some(value.clone()),
                 "x-forwarded-for" if link.trusted => {
                     call.address = forwarded(link.peer, &self.app.config.http.trusted_proxies, text(value));

@@ -178,8 +178,9 @@ impl Lease {
 
     /// Does work; the lease is renewed three times in its length, for as long as that takes.
     pub(super) async fn hold<F: Future>(&self, work: F) -> F::Output {
+        // The first third begins before the work does.
+        let mut beat = self.broker.clock.every(self.lasts / 3);
         let renewing = async {
-            let mut beat = self.broker.clock.every(self.lasts / 3);
             loop {
                 beat.tick().await;
                 let renewed = self.change(self.broker.clock.now() + self.lasts, "", None).await;

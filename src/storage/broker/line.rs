@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -24,6 +25,7 @@ pub(super) struct Line {
     name: &'static str,
     breaker: Breaker,
     current: tokio::sync::Mutex<Option<Connection>>,
+    version: OnceLock<String>,
 }
 
 impl std::fmt::Debug for Line {
@@ -38,7 +40,7 @@ impl Line {
         let wrong = |_| Error::invalid("amqp_url", "is not the address of a RabbitMQ server");
         let mut uri: AMQPUri = url.expose().parse().map_err(wrong)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        Ok(Line { uri, name, breaker: Breaker::new("broker"), current: Default::default() })
+        Ok(Line { uri, name, breaker: Breaker::new("broker"), current: Default::default(), version: OnceLock::new() })
     }
 
     /// Opens a channel; the connection is made when there is none.
@@ -108,8 +110,17 @@ impl Line {
         failed
     }
 
-    /// The version that the server tells whoever greets it. The client library keeps it to itself.
+    /// The version of the server, asked once.
     pub(super) async fn version(&self) -> Option<String> {
+        if let Some(version) = self.version.get() {
+            return Some(version.clone());
+        }
+        let version = self.greeted().await?;
+        Some(self.version.get_or_init(|| version).clone())
+    }
+
+    /// What the server tells whoever greets it. The client library keeps it to itself.
+    async fn greeted(&self) -> Option<String> {
         if self.uri.scheme != AMQPScheme::AMQP {
             return None;
         }

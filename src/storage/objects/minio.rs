@@ -34,29 +34,13 @@ use crate::error::{Error, Result};
 const ABANDONED_MAX: usize = 1_024;
 const PARTS_MAX: u16 = 10_000;
 
-/// What a call to an S3 server may take.
-#[derive(Clone, Copy, Debug)]
-pub struct S3Limits {
-    /// Bytes of a part; what is larger is sent in several. S3 wants at least 5 MiB.
-    pub part_bytes: usize,
-    /// How long the server may take to answer a call.
-    pub answer_within: Duration,
-    /// How long it may take to receive a part, and to go on while an object is read.
-    pub transfer_within: Duration,
-}
-
-impl Default for S3Limits {
-    fn default() -> S3Limits {
-        let (answer_within, transfer_within) = (Duration::from_secs(10), Duration::from_secs(30));
-        S3Limits { part_bytes: 8 * 1024 * 1024, answer_within, transfer_within }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     client: MinioClient,
     name: BucketName,
-    limits: S3Limits,
+    part_bytes: usize,
+    answer_within: Duration,
+    transfer_within: Duration,
     made: Arc<AtomicBool>,
     abandoned: Arc<Mutex<Vec<Begun>>>,
     pub(super) clock: Clock,
@@ -71,14 +55,23 @@ struct Begun {
 
 impl Bucket {
     /// Talks to nobody yet: the bucket is made when it is first needed, so that Folio starts without its server.
-    pub(super) fn open(config: &S3Config, limits: S3Limits, clock: &Clock) -> Result<Bucket> {
+    pub(super) fn open(config: &S3Config, clock: &Clock) -> Result<Bucket> {
         let wrong = |field: &'static str| move |error: ValidationErr| Error::invalid(field, error.to_string());
         let mut url: BaseUrl = config.endpoint.parse().map_err(wrong("endpoint"))?;
         url.region = Region::new(&config.region).map_err(wrong("region"))?;
         let provider = StaticProvider::new(&config.key, config.secret.expose(), None);
         let client = MinioClientBuilder::new(url).provider(Some(provider)).build().map_err(refused)?;
         let name = BucketName::new(&config.bucket).map_err(wrong("bucket"))?;
-        Ok(Bucket { client, name, limits, made: Arc::default(), abandoned: Arc::default(), clock: clock.clone() })
+        Ok(Bucket {
+            client,
+            name,
+            part_bytes: config.part_bytes,
+            answer_within: config.answer_within,
+            transfer_within: config.transfer_within,
+            made: Arc::default(),
+            abandoned: Arc::default(),
+            clock: clock.clone(),
+        })
     }
 
     pub(super) async fn put<S>(&self, upload: &Upload<'_>, mut intake: Intake<S>) -> Result<Stored>
@@ -151,7 +144,7 @@ impl Bucket {
     /// Reads on until a part is full or the body has ended, and tells which.
     async fn part<S: Stream<Item = Result<Bytes>>>(&self, intake: &mut Intake<S>) -> Result<(Bytes, bool)> {
         let mut part = BytesMut::new();
-        while part.len() < self.limits.part_bytes {
+        while part.len() < self.part_bytes {
             match intake.next().await? {
                 // Copied, since very many very small pieces would weigh more than what they hold.
                 Some(piece) => part.extend_from_slice(&piece),
@@ -164,7 +157,7 @@ impl Bucket {
     pub(super) async fn get(&self, key: &str, range: Option<Range>) -> Result<Reading> {
         let range = range.map(|range| Multimap::from_iter([("Range".to_owned(), range.header())]));
         let call = async { self.client.get_object(&self.name, key)?.extra_headers(range).build().send().await };
-        let answer = match tokio::time::timeout(self.limits.answer_within, call).await.map_err(|_| GONE)? {
+        let answer = match tokio::time::timeout(self.answer_within, call).await.map_err(|_| GONE)? {
             Err(error) if code(&error).as_deref() == Some("invalidrange") => {
                 return Ok(Reading::OutOfRange { bytes: self.stat(key).await?.bytes });
             }
@@ -175,7 +168,7 @@ impl Bucket {
             (first, stat.bytes) = content_range(part).ok_or(GONE)?;
         }
         let (body, bytes) = answer.into_boxed_stream().map_err(refused)?;
-        let pause_within = self.limits.transfer_within;
+        let pause_within = self.transfer_within;
         let body = stream::try_unfold((body, bytes), move |(mut body, left)| async move {
             match tokio::time::timeout(pause_within, body.next()).await {
                 Ok(Some(Ok(piece))) => {
@@ -204,7 +197,7 @@ impl Bucket {
         let call = call.prefix(prefix.to_owned()).start_after(after.to_owned()).max_keys(max as u16).build();
         let (mut pages, mut found) = (call.to_stream().await, Vec::new());
         while found.len() < max {
-            let page = tokio::time::timeout(self.limits.answer_within, pages.next()).await.map_err(|_| GONE)?;
+            let page = tokio::time::timeout(self.answer_within, pages.next()).await.map_err(|_| GONE)?;
             let Some(page) = page.transpose().map_err(refused)? else { break };
             found.extend(page.contents.into_iter().map(|entry| Listed {
                 key: entry.name,
@@ -259,11 +252,11 @@ impl Bucket {
     }
 
     async fn answer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        within(self.limits.answer_within, call).await
+        within(self.answer_within, call).await
     }
 
     async fn transfer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        match within(self.limits.transfer_within, call).await {
+        match within(self.transfer_within, call).await {
             // What is missing while something is stored is the bucket or the upload, not what the caller asked for.
             Err(Error::NotFound(_)) => Err(GONE),
             outcome => outcome,

@@ -17,11 +17,10 @@ use futures_util::{Stream, stream};
 
 use self::embedded::Files;
 use self::minio::Bucket;
-pub use self::minio::S3Limits;
 use self::transfer::Intake;
 pub use self::transfer::Range;
 use crate::clock::Clock;
-use crate::config::{ObjectsConfig, S3Config, Secret};
+use crate::config::{ObjectsConfig, Secret};
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::storage::Probe;
@@ -139,13 +138,8 @@ impl Objects {
     pub fn open(config: &ObjectsConfig, secret: &Secret, clock: &Clock) -> Result<Objects> {
         Ok(Objects(match config {
             ObjectsConfig::Files { dir } => Backend::Files(Files::open(dir, secret, clock)?),
-            ObjectsConfig::S3(config) => Backend::S3(Bucket::open(config, S3Limits::default(), clock)?),
+            ObjectsConfig::S3(config) => Backend::S3(Bucket::open(config, clock)?),
         }))
-    }
-
-    /// Opens a store on an S3 server with limits of its own.
-    pub fn open_s3(config: &S3Config, limits: S3Limits, clock: &Clock) -> Result<Objects> {
-        Ok(Objects(Backend::S3(Bucket::open(config, limits, clock)?)))
     }
 
     /// Stores what a stream brings, in place of what was there. When this is refused, what was there stays.
