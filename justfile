@@ -50,3 +50,4 @@ soak:
 # Writes the settings' reference and the sample file anew
 settings:
     cargo run -- config sample > docs/folio.sample.toml
+    cargo run -- config sample --markdown > docs/settings.md

@@ -81,7 +81,7 @@ settings! {
     /// What signs cursors and links: 32 characters or more. Without it one is made on first start and kept in the
     /// data folder; nodes behind one balancer need the same.
     secret: Option<Secret> = "", Rule::Any;
-    /// Origins of the web pages that may call the API, as https://folio.example, separated by commas.
+    /// Origins of the web pages that may call the API, as `https://folio.example`, separated by commas.
     origins: Origins = "", Rule::Any;
     /// Networks of the proxies whose X-Forwarded-For is believed, as 10.0.0.0/8, or none.
     trusted_proxies: Option<Networks> = "", Rule::Any;

@@ -124,12 +124,44 @@ impl Conn {
         }
     }
 
+    /// Runs one text that is a transaction, with one way to the engine: on SQLite it begins and commits by itself. An
+    /// error rolls it back; when nobody waits for its end, the connection ends with it.
+    pub async fn transact<T: Record>(
+        &mut self,
+        sql: impl Into<Sql>,
+        bind: impl for<'q> FnOnce(Stmt<'q>) -> Stmt<'q>,
+    ) -> Result<Vec<T>> {
+        let mut open = Open { conn: self, settled: false };
+        // Every row: SQLite stops behind the last one that is asked for and leaves the rest undone.
+        let rows = bind(open.conn.sql(sql)).all().await;
+        if rows.is_err() && open.conn.engine() == Engine::Sqlite {
+            // Fails where the transaction never began or SQLite has ended it.
+            let _ = open.conn.sql("ROLLBACK").execute().await;
+        }
+        open.settled = true;
+        rows
+    }
+
     /// Keeps the connection from going back to the pool: for one whose state nobody knows, or that holds something
     /// which must end with it.
     pub fn close_on_drop(&mut self) {
         match self {
             Conn::Sqlite(conn) => conn.close_on_drop(),
             Conn::Postgres(conn) => conn.close_on_drop(),
+        }
+    }
+}
+
+/// A connection in a transaction that only SQLite knows of.
+struct Open<'c> {
+    conn: &'c mut Conn,
+    settled: bool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.conn.close_on_drop();
         }
     }
 }

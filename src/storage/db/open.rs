@@ -49,7 +49,9 @@ impl Db {
                     .pragma("cache_size", "-65536")
                     .pragma("wal_autocheckpoint", "4000")
                     .row_buffer_size(1_024);
-                let lasting = || SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None);
+                // A file does not hang up: nobody asks it before each use whether it is still there.
+                let lasting =
+                    || SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None).test_before_acquire(false);
                 let write = bounded(lasting(), 1).connect_with(options.clone()).await?;
                 let durable = durability(&write).await?;
                 if durable != ("wal".to_owned(), 2) {

@@ -33,8 +33,8 @@ async fn lock(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Head>> {
         }
         // The transaction began with the lock on the whole file.
         Tx::Sqlite(_) => {
-            let text = format!("SELECT id, epoch, head FROM streams WHERE id IN (VALUES {})", rows(ids.len(), 1));
-            ids.iter().fold(tx.sql(AssertSqlSafe(text)).once(), |stmt, id| stmt.bind(*id)).all().await
+            let stmt = tx.sql(AssertSqlSafe(sqlite_heads(ids.len()))).once();
+            ids.iter().fold(stmt, |stmt, id| stmt.bind(*id)).all().await
         }
     }
 }
@@ -62,13 +62,7 @@ async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
             .await
         }
         Tx::Sqlite(_) => {
-            let text = format!(
-                "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
-                   FROM (VALUES {}) AS asked
-                   JOIN entries ON client_id = column3 AND sender_id = column2 AND stream_id = column1",
-                rows(keys.len(), 3)
-            );
-            let stmt = tx.sql(AssertSqlSafe(text)).once();
+            let stmt = tx.sql(AssertSqlSafe(sqlite_known(keys.len()))).once();
             keys.iter().fold(stmt, |stmt, it| stmt.bind(it.0).bind(it.1).bind(it.2.to_owned())).all().await
         }
     }
@@ -112,10 +106,10 @@ async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
             let text = format!(
                 "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at) VALUES {};
                  INSERT INTO outbox (key, first_seq, last_seq, topic, created_at) VALUES {};
-                 UPDATE streams SET head = column2 FROM (VALUES {}) WHERE id = column1",
+                 {}",
                 rows(entries.len(), 8),
                 rows(spans.len(), 5),
-                rows(spans.len(), 2)
+                sqlite_grow(spans.len())
             );
             let mut stmt = tx.sql(AssertSqlSafe(text)).once();
             for &(index, seq) in entries {
@@ -133,12 +127,14 @@ async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
 }
 
 const ALONE: Sql = Sql::Split {
-    sqlite: "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+    sqlite: "BEGIN IMMEDIATE;
+             INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
              SELECT id, head + 1, $2, $3, $4, $5, $6, $7 FROM streams WHERE id = $1
              ON CONFLICT (client_id, sender_id, stream_id) WHERE client_id IS NOT NULL DO NOTHING;
              UPDATE streams SET head = head + 1 WHERE id = $1 AND changes() = 1 RETURNING id, epoch, head;
              INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
-             SELECT 'stream.grown', id, head, head, $7 FROM streams WHERE id = $1 AND changes() = 1",
+             SELECT 'stream.grown', id, head, head, $7 FROM streams WHERE id = $1 AND changes() = 1;
+             COMMIT",
     postgres: "WITH grown AS (
                    UPDATE streams SET head = head + 1
                     WHERE id = $1
@@ -154,26 +150,36 @@ const ALONE: Sql = Sql::Split {
                SELECT id, epoch, head FROM grown",
 };
 
-/// Appends one entry with one statement, or says that the long way must be gone: for a repeat, for a stream that does
+/// Appends one entry with one way to the engine, or says that the long way must be gone: for a repeat, for a stream that does
 /// not exist.
 pub async fn append_alone(conn: &mut Conn, append: &Append) -> Result<Option<Appended>> {
     fn bind<'e>(stmt: Stmt<'e>, it: &Append) -> Stmt<'e> {
         let stmt = stmt.bind(it.stream).bind(it.id).bind(it.kind).bind(it.sender);
         stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(it.at)
     }
-    let heads: Vec<Head> = match conn {
-        Conn::Postgres(_) => bind(conn.sql(ALONE), append).all().await?,
-        // `all`, because `one` and `optional` stop behind the first row and leave the rest undone.
-        Conn::Sqlite(_) => {
-            let mut tx = conn.begin().await?;
-            let heads = bind(tx.sql(ALONE), append).all().await?;
-            tx.commit().await?;
-            heads
-        }
-    };
+    let heads: Vec<Head> = conn.transact(ALONE, |stmt| bind(stmt, append)).await?;
     let appended =
         |it: &Head| Appended { epoch: it.epoch, seq: it.head, id: append.id, at: append.at, repeated: false };
     Ok(heads.first().map(appended))
+}
+
+fn sqlite_heads(streams: usize) -> String {
+    format!("SELECT id, epoch, head FROM streams WHERE id IN (VALUES {})", rows(streams, 1))
+}
+
+/// CROSS keeps the order of the tables: left to itself SQLite reads every entry there is and looks each up among the
+/// few that are asked for.
+fn sqlite_known(keys: usize) -> String {
+    format!(
+        "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+           FROM (VALUES {}) AS asked
+          CROSS JOIN entries ON client_id = column3 AND sender_id = column2 AND stream_id = column1",
+        rows(keys, 3)
+    )
+}
+
+fn sqlite_grow(spans: usize) -> String {
+    format!("UPDATE streams SET head = column2 FROM (VALUES {}) WHERE id = column1", rows(spans, 2))
 }
 
 /// One column of the rows, as PostgreSQL's UNNEST takes it.
@@ -184,4 +190,34 @@ fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
 /// `(?, ?), (?, ?)`.
 fn rows(rows: usize, columns: usize) -> String {
     placeholders(Engine::Sqlite, rows, columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use crate::storage::db::Db;
+
+    /// What SQLite reads to answer a statement with all its values NULL.
+    async fn plan_of(db: &Db, text: &str) -> Vec<String> {
+        let plan: Vec<(i64, i64, i64, String)> =
+            db.sql(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"))).all().await.unwrap();
+        plan.into_iter().map(|it| it.3).collect()
+    }
+
+    #[tokio::test]
+    async fn a_batch_on_sqlite_never_reads_a_whole_table() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("folio.db");
+        let db = Db::open(&DatabaseConfig::Sqlite { path, readers: 1 }).await.unwrap();
+        db.migrate().await.unwrap();
+        for size in [1, 2, 3, 50, 1_000] {
+            for text in [sqlite_heads(size), sqlite_known(size), sqlite_grow(size)] {
+                let plan = plan_of(&db, &text).await;
+                let whole = |it: &String| ["SCAN streams", "SCAN entries"].iter().any(|scan| it.starts_with(scan));
+                assert!(!plan.iter().any(whole), "{size} rows, {text:.60}: {plan:#?}");
+                assert!(plan.iter().any(|it| it.starts_with("SEARCH")), "{size} rows, {text:.60}: {plan:#?}");
+            }
+        }
+    }
 }
