@@ -58,6 +58,14 @@ id!(
     UserId, "user"
 );
 id!(
+    /// A sign-in on one device.
+    SessionId, "session"
+);
+id!(
+    /// A key of a service.
+    KeyId, "key"
+);
+id!(
     /// One entry of a stream.
     EntryId, "entry"
 );

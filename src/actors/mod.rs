@@ -11,6 +11,7 @@
 //! ```
 //! Parts start in this order and stop in the other.
 
+pub mod auth;
 pub mod kernel;
 
 use std::sync::Arc;

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 
 use super::rules::{bucket, key, password};
 use super::{
-    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat, ObjectsConfig,
-    RateLimitConfig, S3Config, SearchConfig, Secret, Server, Settings, WriterConfig,
+    AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
+    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, RateLimitConfig, S3Config, Scheme, SearchConfig, Secret,
+    Server, Settings, WriterConfig,
 };
 
 impl Settings {
@@ -29,6 +30,18 @@ impl Settings {
                 waiting_bytes_max: self.writer_waiting_bytes_max.as_usize(),
                 batch_max: self.writer_batch_max,
                 commit_within: self.writer_commit_within,
+            },
+            auth: self.auth(),
+            people: PeopleConfig {
+                delete_after: self.delete_after,
+                former_name_lives: self.former_name_lives,
+                profile_cached_for: self.profile_cached_for,
+                audit_lives: self.audit_lives,
+            },
+            mail: MailConfig {
+                server: self.smtp_url.as_ref().map(Server::secret),
+                from: self.mail_from.0.clone(),
+                site: self.site.as_ref().map_or_else(|| format!("http://{}", self.listen), |it| it.0.clone()),
             },
             log: self.log(),
         }
@@ -56,6 +69,23 @@ impl Settings {
             park_after: self.park_after,
             idle_within: self.idle_within,
             drain_within: self.drain_within,
+        }
+    }
+
+    fn auth(&self) -> AuthConfig {
+        AuthConfig {
+            access_lives: self.access_lives,
+            refresh_lives: self.refresh_lives,
+            session_lives: self.session_lives,
+            passwords: match self.password_scheme {
+                Scheme::Bcrypt => PasswordScheme::Bcrypt { cost: self.bcrypt_cost },
+                Scheme::Argon2id => PasswordScheme::Argon2id,
+            },
+            password_threads: self.password_threads,
+            password_waiting_max: self.password_waiting_max,
+            guesses_per_account: self.guesses_per_account,
+            guesses_per_address: self.guesses_per_address,
+            guesses_within: self.guesses_within,
         }
     }
 

@@ -5,16 +5,20 @@
 mod build;
 mod load;
 mod page;
+mod people;
 mod rules;
 mod settings;
 mod text;
 mod values;
+mod words;
 
 pub use load::{Asked, FILE_NAME, Loaded, Value, load};
 pub use page::{reference, sample, show};
+pub use people::{AuthConfig, MailConfig, PasswordScheme, PeopleConfig};
 pub use rules::weakness;
 pub use settings::{KEYS, Key, Settings};
 pub use values::{Bytes, Hide, Levels, Networks, Origins, Rule, Server, Setting};
+pub use words::{MailAddress, Origin, Scheme};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -43,6 +47,12 @@ pub struct Config {
     pub search: SearchConfig,
     /// Group commit.
     pub writer: WriterConfig,
+    /// Signing in.
+    pub auth: AuthConfig,
+    /// Accounts of people.
+    pub people: PeopleConfig,
+    /// Mail.
+    pub mail: MailConfig,
     /// Logs.
     pub log: LogConfig,
 }

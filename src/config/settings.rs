@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{Bytes, Hide, Levels, Networks, Origins, Rule, Server, Setting};
+use super::words::{MailAddress, Origin, Scheme};
 use super::{LogFormat, Secret};
 
 const KIB: u64 = 1 << 10;
@@ -161,6 +162,43 @@ settings! {
     writer_batch_max: usize = "1024", Rule::Within(1, 10_000);
     /// How long a transaction may take before its callers hear that the database is not available.
     writer_commit_within: Duration = "2s", Rule::Within(50, HOUR);
+
+    /// How long an access token is good for.
+    access_lives: Duration = "30m", Rule::Within(10 * SECOND, 24 * HOUR);
+    /// How long a refresh token is good for. Each use makes the next one.
+    refresh_lives: Duration = "7d", Rule::Within(60 * SECOND, 90 * 24 * HOUR);
+    /// How long a sign-in lasts at most, however often it is refreshed.
+    session_lives: Duration = "90d", Rule::Within(60 * SECOND, 1_000 * 24 * HOUR);
+    /// How new passwords are hashed: bcrypt or argon2id. Others are hashed again at the next sign-in.
+    password_scheme: Scheme = "bcrypt", Rule::Any;
+    /// The cost of bcrypt: one more is twice the work, for you and for whoever guesses.
+    bcrypt_cost: u32 = "11", Rule::Within(10, 16);
+    /// Threads that hash passwords; they step back for everything else.
+    password_threads: usize = "2", Rule::Within(1, 64);
+    /// Passwords that may wait to be hashed; one more is refused with 503.
+    password_waiting_max: usize = "32", Rule::Within(1, 10_000);
+    /// Wrong passwords for one account from one address, within the time below, before it has to wait.
+    guesses_per_account: u32 = "10", Rule::Within(1, 1_000);
+    /// Wrong passwords from one address, within the time below, before it has to wait.
+    guesses_per_address: u32 = "100", Rule::Within(1, 100_000);
+    /// The time within which wrong passwords are counted.
+    guesses_within: Duration = "5m", Rule::Within(SECOND, 24 * HOUR);
+
+    /// How long a deleted account can be taken back, by signing in.
+    delete_after: Duration = "7d", Rule::Within(0, 365 * 24 * HOUR);
+    /// How long a former name leads to its user and cannot be taken by another.
+    former_name_lives: Duration = "30d", Rule::Within(0, 10_000 * 24 * HOUR);
+    /// How long the cache keeps a profile. A change takes it out at once.
+    profile_cached_for: Duration = "5m", Rule::Within(SECOND, 24 * HOUR);
+    /// How long it is remembered what happened to an account.
+    audit_lives: Duration = "180d", Rule::Within(24 * HOUR, 10_000 * 24 * HOUR);
+
+    /// The server that sends mail, as smtp://user:password@host:587. Without it mail stays here: folio mail shows it.
+    smtp_url: Option<Server> = "", Rule::Schemes(&["smtp", "smtps"]);
+    /// The sender of mail.
+    mail_from: MailAddress = "folio@localhost", Rule::Any;
+    /// Where links in mail lead, as https://folio.example. Without it, to the address where Folio listens.
+    site: Option<Origin> = "", Rule::Any;
 
     /// What is logged: info, or levels for parts of Folio such as info,folio::http=debug.
     log: Levels = "info", Rule::Any;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{LogFormat, Secret};
+use super::Secret;
 
 /// What a value may be, beyond its form.
 #[derive(Clone, Copy, Debug)]
@@ -259,16 +259,6 @@ impl Setting for Levels {
         } else {
             Err("levels such as info or info,folio::http=debug; a level is off, error, warn, info, debug or trace"
                 .to_owned())
-        }
-    }
-}
-
-impl Setting for LogFormat {
-    fn parse(text: &str, _: Rule) -> Result<Self, String> {
-        match text {
-            "json" => Ok(LogFormat::Json),
-            "pretty" => Ok(LogFormat::Pretty),
-            _ => Err("json or pretty".to_owned()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Types of queries and bodies say `#[serde(deny_unknown_fields)]`: what is not known is refused, and so is a field
 //! that comes twice.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -14,25 +15,16 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
-use uuid::Uuid;
 
 use super::error::Refusal;
 use super::shell::{Link, Shell};
+use crate::actors::auth::{Caller, Person};
 use crate::error::{Error, Result};
-use crate::ids::UserId;
-
-/// Who sent a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The user.
-    pub user: UserId,
-    /// The session that the token belongs to.
-    pub session: Uuid,
-}
 
 /// What the shell learned about a request, for extractors to ask.
 pub(crate) struct About {
     pub(crate) caller: Option<Caller>,
+    pub(crate) address: IpAddr,
     /// Whether details of operation may be told where this came in.
     pub(crate) details: bool,
     pub(crate) body_read: AtomicBool,
@@ -46,15 +38,40 @@ impl About {
     }
 }
 
-/// The user whose token came with the request; 401 without one.
+/// The person whose token came with the request; 401 without one, 403 where a service asks.
 #[derive(Clone, Copy, Debug)]
-pub struct CurrentUser(pub Caller);
+pub struct CurrentUser(pub Person);
 
 impl<S: Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        About::of(parts).caller.map(CurrentUser).ok_or(Error::Unauthenticated("a bearer token is needed"))
+        match About::of(parts).caller {
+            Some(Caller::Person(it)) => Ok(CurrentUser(it)),
+            Some(Caller::Service(_)) => Err(Error::Forbidden("this is for people, not for services")),
+            None => Err(Error::Unauthenticated("a bearer token is needed")),
+        }
+    }
+}
+
+/// From where and by what a request was sent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The address, seen past the proxies that are trusted.
+    pub address: IpAddr,
+    /// What the program calls itself: printable, and not long.
+    pub device: String,
+}
+
+const DEVICE_LETTERS_MAX: usize = 200;
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let device = parts.headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let device = device.chars().filter(|it| !it.is_control()).take(DEVICE_LETTERS_MAX).collect();
+        Ok(Client { address: About::of(parts).address, device })
     }
 }
 

@@ -102,7 +102,7 @@ impl<Filters: DeserializeOwned> FromRequestParts<App> for Page<Filters> {
         if !(1..=SIZE_MAX).contains(&size) {
             return Err(Error::invalid("size", format!("must be from 1 to {SIZE_MAX}")));
         }
-        let caller = About::of(parts).caller.map(|it| it.user.0.as_u128()).unwrap_or_default();
+        let caller = About::of(parts).caller.map(|it| it.number()).unwrap_or_default();
         let signer = Signer::new(app, &[parts.uri.path().as_bytes(), &caller.to_be_bytes(), filters.as_bytes()]);
         let place = cursor.map(|it| signer.verify(&it)).transpose()?;
         Ok(Page { size, filters: read_query(&filters)?, place, signer })

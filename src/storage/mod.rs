@@ -1,5 +1,6 @@
 //! Where everything is kept: the database and the ports beside it.
 
+pub mod audit;
 mod breaker;
 pub mod broker;
 pub mod bus;
@@ -8,6 +9,7 @@ pub mod db;
 pub mod folder;
 pub mod health;
 mod link;
+pub mod mails;
 pub mod objects;
 pub mod outbox;
 pub mod streams;

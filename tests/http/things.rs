@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use folio::actors::auth::{Caller, Person, Role};
 use folio::error::{Error, Result};
-use folio::http::extract::{Body, Caller, CurrentUser, Path, Query};
+use folio::http::extract::{Body, CurrentUser, Path, Query};
 use folio::http::shell::Encoded;
 use folio::http::{Policy, Routes};
-use folio::ids::UserId;
+use folio::ids::{SessionId, UserId};
 use folio::ws::Upgrade;
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::Role as Side;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -114,7 +115,7 @@ async fn endless() -> Response {
 async fn echo(_: CurrentUser, upgrade: Upgrade) -> Response {
     upgrade.take_over(|taken| async move {
         let (stream, early, mut stopping) = (taken.stream, taken.early.to_vec(), taken.stopping);
-        let mut socket = WebSocketStream::from_partially_read(stream, early, Role::Server, None).await;
+        let mut socket = WebSocketStream::from_partially_read(stream, early, Side::Server, None).await;
         loop {
             let heard = tokio::select! {
                 heard = socket.next() => heard,
@@ -147,8 +148,8 @@ pub fn routes() -> Routes {
         .add(Policy::READ, routes!(heavy))
         .add(Policy::READ, routes!(echo))
         .identify(|_, token, _| match token {
-            b"ada" => Ok(Caller { user: user(1), session: Uuid::nil() }),
-            b"bob" => Ok(Caller { user: user(2), session: Uuid::nil() }),
+            b"ada" => Ok(person(1)),
+            b"bob" => Ok(person(2)),
             _ => Err(Error::Unauthenticated("the token is not valid")),
         })
         .rewrite(|method, path| match (method.as_str(), path) {
@@ -172,6 +173,7 @@ fn thing() -> Encoded {
     Encoded::json(&value, "public, max-age=5")
 }
 
-fn user(number: u128) -> UserId {
-    UserId(Uuid::from_u128(number))
+fn person(number: u128) -> Caller {
+    let (user, session) = (UserId(Uuid::from_u128(number)), SessionId(Uuid::nil()));
+    Caller::Person(Person { user, session, role: Role::User })
 }

@@ -3,6 +3,7 @@
 pub mod brokers;
 pub mod engines;
 pub mod http;
+pub mod people;
 pub mod private_server;
 pub mod proxy;
 pub mod raw;

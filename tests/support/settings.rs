@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use folio::config::{
-    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat, ObjectsConfig,
-    SearchConfig, Secret, WriterConfig,
+    AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
+    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, WriterConfig,
 };
+
+const DAY: u64 = 24 * 3_600;
 
 /// Settings for a test: embedded, small, quick.
 pub fn config(dir: &Path) -> Config {
@@ -37,6 +39,25 @@ pub fn config(dir: &Path) -> Config {
         objects: ObjectsConfig::Files { dir: dir.join("files") },
         search: SearchConfig::Embedded { dir: dir.join("files") },
         writer: WriterConfig::default(),
+        auth: AuthConfig {
+            access_lives: Duration::from_secs(30 * 60),
+            refresh_lives: Duration::from_secs(7 * DAY),
+            session_lives: Duration::from_secs(90 * DAY),
+            // The least that bcrypt does: tests are about what happens around it.
+            passwords: PasswordScheme::Bcrypt { cost: 4 },
+            password_threads: 2,
+            password_waiting_max: 32,
+            guesses_per_account: 10,
+            guesses_per_address: 100,
+            guesses_within: Duration::from_secs(300),
+        },
+        people: PeopleConfig {
+            delete_after: Duration::from_secs(7 * DAY),
+            former_name_lives: Duration::from_secs(30 * DAY),
+            profile_cached_for: Duration::from_secs(300),
+            audit_lives: Duration::from_secs(180 * DAY),
+        },
+        mail: MailConfig { server: None, from: "folio@localhost".into(), site: "http://folio.example".into() },
         log: LogConfig { filter: "info".into(), format: LogFormat::Json, access_per_second: 1_000 },
         data_dir: dir.to_owned(),
     }

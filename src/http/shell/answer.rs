@@ -56,7 +56,9 @@ impl Shell {
         let route = &shell.routes[call.route.expect("a request reaches a handler through its route")];
         let body_read = AtomicBool::new(body.is_end_stream());
         let details = call.operation || shell.app.config.http.ops_listen.is_none();
-        let about = Arc::new(About { caller: call.caller, details, body_read, shell: self, link: link.clone() });
+        let about =
+            About { caller: call.caller, address: call.address, details, body_read, shell: self, link: link.clone() };
+        let about = Arc::new(about);
         parts.extensions.insert(about.clone());
         if let Some(moved) = moved {
             (parts.method, parts.uri) = moved;
@@ -153,7 +155,7 @@ impl Shell {
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             bytes,
             address: truncated(call.address).to_string(),
-            user: call.caller.map(|it| format!("{:016x}", self.users.hash_one(it.user))),
+            user: call.caller.map(|it| format!("{:016x}", self.users.hash_one(it.number()))),
         };
         self.log.event(level, &line);
     }

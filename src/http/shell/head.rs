@@ -10,10 +10,10 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Version};
 use tokio::time::Instant;
 
+use crate::actors::auth::Caller;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::http::error::Refusal;
-use crate::http::extract::Caller;
 
 /// One request on its way: what was learned from its head, and what the answer will need.
 pub(super) struct Call {

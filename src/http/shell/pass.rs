@@ -14,6 +14,7 @@ use super::limits::{forwarded, household};
 use super::link::Link;
 use super::routes::{Door, Route};
 use super::{Shell, hex};
+use crate::actors::auth::rules::allow;
 use crate::error::Error;
 use crate::http::error::Refusal;
 use crate::telemetry::trace_of;
@@ -101,6 +102,7 @@ impl Shell {
         if let Some(line) = parts.headers.get(header::AUTHORIZATION) {
             self.identify(call, line, route.policy.limited)?;
         }
+        allow(route.policy.right, call.caller.as_ref())?;
         check_body(parts, body, self.body_bytes_max(route))?;
         let Some(ready) = route.ready.filter(|_| matches!(call.method, Method::GET | Method::HEAD)) else {
             return Ok(Next::Handler { moved });
@@ -161,7 +163,7 @@ impl Shell {
         let (_, token) = token.ok_or(Error::Unauthenticated("send a bearer token"))?;
         let caller = *call.caller.insert((self.identify)(&self.app, token, self.app.clock.now())?);
         let Some(limit) = self.by_user.as_ref().filter(|_| limited) else { return Ok(()) };
-        let taken = limit.take(caller.user.0.as_u128(), call.moment);
+        let taken = limit.take(caller.number(), call.moment);
         call.left = Some(taken.unwrap_or(0));
         taken.map(|_| ()).map_err(|retry_after| {
             self.traffic.limited_by_user.add();

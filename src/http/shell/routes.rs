@@ -10,9 +10,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::encoded::Encoded;
 use super::metrics::Meter;
+use crate::actors::auth::{Caller, Right};
 use crate::error::{Error, Result};
 use crate::http::App;
-use crate::http::extract::Caller;
 
 /// What a route allows itself and its callers.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Policy {
     pub answer_within: Option<Duration>,
     /// How large a body may be; the setting where it says nothing.
     pub body_bytes_max: Option<usize>,
+    /// What a caller has to be allowed.
+    pub right: Right,
     /// Whether limits on rates count its requests.
     pub limited: bool,
     /// Where it is served.
@@ -40,9 +42,16 @@ pub enum Door {
 
 impl Policy {
     /// For reads: no body.
-    pub const READ: Policy = Policy { answer_within: None, body_bytes_max: Some(0), limited: true, door: Door::Public };
+    pub const READ: Policy =
+        Policy { answer_within: None, body_bytes_max: Some(0), right: Right::Look, limited: true, door: Door::Public };
     /// For writes.
     pub const WRITE: Policy = Policy { body_bytes_max: None, ..Policy::READ };
+    /// The same, for those alone who hold a right.
+    #[must_use]
+    pub const fn of(self, right: Right) -> Policy {
+        Policy { right, ..self }
+    }
+
     /// For probes: everywhere, and never too often.
     pub const PROBE: Policy = Policy { limited: false, door: Door::Both, ..Policy::READ };
     /// For those who run Folio.

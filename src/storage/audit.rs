@@ -1,0 +1,71 @@
+//! What happened to whom, by whose hand: kept for the person and for operators.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::FromRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::db::{Db, Tx};
+use crate::error::Result;
+use crate::ids::UserId;
+
+/// Something that happened to an account.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Incident {
+    /// Sorts by time.
+    pub id: Uuid,
+    /// Whose account, if there is one.
+    pub user_id: Option<UserId>,
+    /// Who did it: the user, an operator, or nobody known.
+    pub actor_id: Option<Uuid>,
+    /// What, as `login.failed` or `role.changed`.
+    pub what: String,
+    /// From where; empty for the command line.
+    pub address: String,
+    /// On which device, in its own words.
+    pub device: String,
+    /// What else there is to say. Never a password, a token, a key.
+    #[sqlx(json)]
+    pub detail: Value,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Notes an incident in the transaction that makes it true.
+pub async fn append(tx: &mut Tx<'_>, it: &Incident) -> Result<()> {
+    tx.sql(
+        "INSERT INTO audit (id, user_id, actor_id, what, address, device, detail, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(it.id)
+    .bind(it.user_id)
+    .bind(it.actor_id)
+    .bind(it.what.clone())
+    .bind(it.address.clone())
+    .bind(it.device.clone())
+    .bind(Json(it.detail.clone()))
+    .bind(it.created_at)
+    .execute()
+    .await?;
+    Ok(())
+}
+
+/// Lists what happened, the newest first: to one user, or to anybody.
+pub async fn list(db: &Db, user: Option<UserId>, before: Option<Uuid>, rows_max: i64) -> Result<Vec<Incident>> {
+    // A branch of its own each: one text with `IS NULL OR` would read the whole table for one user.
+    const COLUMNS: &str = "SELECT id, user_id, actor_id, what, address, device, detail, created_at FROM audit";
+    let before = before.unwrap_or(Uuid::max());
+    let rows = match user {
+        Some(user) => db
+            .sql(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")))
+            .bind(user)
+            .bind(before)
+            .bind(rows_max),
+        None => db
+            .sql(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id < $1 ORDER BY id DESC LIMIT $2")))
+            .bind(before)
+            .bind(rows_max),
+    };
+    Ok(rows.all().await?)
+}
