@@ -3,24 +3,29 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and ends at the first surprise")]
 
+mod median;
+mod stores;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use folio::actors::kernel::writer::Writer;
 use folio::actors::kernel::{Keyed, Limits, Outcome, Reply, Role, Root, Turn};
 use folio::clock::Clock;
-use folio::config::{DatabaseConfig, Secret, WriterConfig};
+use folio::config::WriterConfig;
 use folio::error::Result;
-use folio::ids::{EntryId, StreamId, UserId, v7};
+use folio::ids::StreamId;
 use folio::storage::db::Db;
-use folio::storage::streams::{Append, Appended, StreamStore};
+use folio::storage::streams::{Append, Appended};
 use folio::storage::writes::{Write, Written};
 use tokio::task::JoinSet;
+
+use self::median::median;
+use self::stores::{Pages, on_each_engine};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
 const WAITING: usize = 1_000;
-const STREAMS: usize = 100;
 
 /// What is said in one place, in order.
 struct Talk(i64);
@@ -66,39 +71,18 @@ impl Role for Talk {
 struct Bench {
     writer: Writer,
     talks: Keyed<Talk>,
-    streams: Arc<[StreamId]>,
-    sender: UserId,
+    pages: Pages,
 }
 
 impl Bench {
     async fn start(root: &Root, db: &Db) -> Bench {
-        let clock = Clock::system();
-        db.migrate().await.unwrap();
-        let (mut tx, mut streams) = (db.begin().await.unwrap(), Vec::new());
-        for _ in 0..STREAMS {
-            streams.push(StreamStore::create(&mut tx, StreamId::new(&clock), "bench").await.unwrap().id);
-        }
-        tx.commit().await.unwrap();
         let writer = Writer::start(root, db, &WriterConfig::default(), Arc::default());
         let talks = root.keyed(writer.clone(), Limits::default()).await.unwrap();
-        Bench { writer, talks, streams: streams.into(), sender: UserId::new(&clock) }
-    }
-
-    fn append(&self, task: usize) -> Append {
-        let clock = Clock::system();
-        Append {
-            stream: self.streams[task % STREAMS],
-            id: EntryId::new(&clock),
-            kind: "message",
-            sender: Some(self.sender),
-            client_id: Some(v7(&clock).simple().to_string()),
-            body: "a body of about one hundred bytes, as people write them: a few words, and then more ....".to_owned(),
-            at: clock.now(),
-        }
+        Bench { writer, talks, pages: Pages::make(db).await }
     }
 
     async fn say(&self, task: usize, through_actor: bool) {
-        let append = self.append(task);
+        let append = self.pages.append(task);
         if through_actor {
             self.talks.get(&append.stream).ask(|reply| Say(append, reply)).await.unwrap();
         } else {
@@ -125,11 +109,6 @@ impl Bench {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 async fn measure(name: &str, db: &Db) {
     let root = Root::start(Clock::system()).await.unwrap();
     // A writer of its own for each way, since an actor takes the order of its stream for its own.
@@ -139,25 +118,12 @@ async fn measure(name: &str, db: &Db) {
         rates.push((actors.rate(true).await, bare.rate(false).await));
     }
     let ratio = median(rates.iter().map(|(actors, bare)| bare / actors).collect());
-    let actors = median(rates.iter().map(|it| it.0).collect());
-    println!("{name}: {actors:.0} appends/s through {STREAMS} actors");
+    println!("{name}: {:.0} appends/s through actors", median(rates.iter().map(|it| it.0).collect()));
     println!("FLOOR commit.actor_ratio_{name}={ratio:.2}");
     root.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::main]
 async fn main() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let sqlite = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 2 };
-    measure("sqlite", &Db::open(&sqlite).await.unwrap()).await;
-
-    let url = std::env::var("TEST_POSTGRES_URL").expect("start the servers: scripts/services up postgres");
-    let open = async |url: String| {
-        Db::open(&DatabaseConfig::Postgres { url: Secret::new(url), connections_max: 8 }).await.unwrap()
-    };
-    let outside = open(url.clone()).await;
-    outside.write("DROP SCHEMA IF EXISTS bench_commit CASCADE").execute().await.unwrap();
-    outside.write("CREATE SCHEMA bench_commit").execute().await.unwrap();
-    measure("postgres", &open(format!("{url}?options[search_path]=bench_commit")).await).await;
-    outside.write("DROP SCHEMA bench_commit CASCADE").execute().await.unwrap();
+    on_each_engine(async |name, db| measure(name, &db).await).await;
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "a bench speaks on standard output")]
 
+mod median;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,8 @@ use criterion::Criterion;
 use folio::actors::kernel::{Keyed, Limits, Outcome, Reply, Role, Root, Turn};
 use folio::clock::Clock;
 use folio::error::Result;
+
+use self::median::median;
 
 #[cfg(not(debug_assertions))]
 #[global_allocator]
@@ -127,11 +131,6 @@ fn lookup(tallies: &Keyed<Tally>, threads: usize, keys: usize) -> f64 {
         }
     });
     start.elapsed().as_nanos() as f64 / LOOKUPS as f64
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 fn lookups(tallies: &Keyed<Tally>) {

@@ -51,7 +51,7 @@ impl Actors {
         let root = Root::start(clock.clone()).await?;
         let committed = Arc::new(Notify::new());
         // The relay stops after the writer: it has the last word.
-        let relay = Relay::new(storage.db.clone(), storage.broker.clone(), committed.clone());
+        let relay = Relay::new(storage.db.clone(), storage.broker.clone(), storage.bus.clone(), committed.clone());
         let stats = relay.stats();
         relay.start(&root);
         let writer = Writer::start(&root, &storage.db, &config.writer, committed);

@@ -37,12 +37,8 @@ impl Folder {
     /// Takes the folder, and makes it on first start. Another process that holds it is an error.
     pub fn claim(path: &Path) -> Result<Folder, Unusable> {
         make(path).map_err(|error| unusable(path, "cannot be made", &error))?;
-        let name = path.join(LOCK);
-        let mut lock = private()
-            .create(true)
-            .truncate(false)
-            .open(&name)
-            .map_err(|error| unusable(path, "cannot be written to", &error))?;
+        let unwritable = |error: io::Error| unusable(path, "cannot be written to", &error);
+        let mut lock = private().create(true).truncate(false).open(path.join(LOCK)).map_err(unwritable)?;
         // One that is just ending, or only looks who is there, lets go within a moment.
         let mut tries = 0..TRIES;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -52,7 +48,7 @@ impl Folder {
                 _ => return Err(unusable(path, "cannot be locked", &error.into())),
             }
         }
-        note_process(&mut lock).map_err(|error| unusable(path, "cannot be written to", &error))?;
+        note_process(&mut lock).map_err(unwritable)?;
         Ok(Folder { path: path.to_owned(), _lock: lock })
     }
 
@@ -69,11 +65,10 @@ impl Folder {
     pub fn secret(&self) -> Result<Secret, Unusable> {
         let path = self.path.join(SECRET);
         match File::open(&path) {
-            Ok(file) => read_secret(&path, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_secret().map_err(|error| unusable(&path, "cannot be made", &error))
             }
-            Err(error) => Err(unusable(&path, "cannot be read", &error)),
+            opened => read_secret(&path, opened),
         }
     }
 
@@ -109,24 +104,24 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-fn read_secret(path: &Path, file: File) -> Result<Secret, Unusable> {
-    let refused = |why: &str| Err(Unusable(format!("the secret in {} {why}", path.display())));
-    let mode = file.metadata().map(|it| it.permissions().mode()).unwrap_or_default();
-    if mode & 0o007 != 0 {
-        return refused(&format!(
-            "is open to every user of this machine, who may have read it: remove the file to have a new one made, or \
-             chmod 600 {} if you are sure",
-            path.display()
-        ));
-    }
-    let mut text = String::new();
-    if let Err(error) = file.take(4096).read_to_string(&mut text) {
-        return Err(unusable(path, "cannot be read", &error));
-    }
-    match weakness(text.trim_end()) {
-        Some(why) => refused(&format!("{why}: remove the file to have a new one made")),
-        None => Ok(Secret::new(text.trim_end().to_owned())),
-    }
+fn read_secret(path: &Path, opened: io::Result<File>) -> Result<Secret, Unusable> {
+    let read = |file: File| {
+        let (mode, mut text) = (file.metadata()?.permissions().mode(), String::new());
+        file.take(4096).read_to_string(&mut text)?;
+        Ok((mode, text))
+    };
+    let (mode, text) = opened.and_then(read).map_err(|error| unusable(path, "cannot be read", &error))?;
+    let advice = format!(
+        "is open to every user of this machine, who may have read it: remove the file to have a new one made, or chmod \
+         600 {} if you are sure",
+        path.display()
+    );
+    let refusal = match weakness(text.trim_end()) {
+        _ if mode & 0o007 != 0 => advice,
+        Some(why) => format!("{why}: remove the file to have a new one made"),
+        None => return Ok(Secret::new(text.trim_end().to_owned())),
+    };
+    Err(Unusable(format!("the secret in {} {refusal}", path.display())))
 }
 
 fn note_process(lock: &mut File) -> io::Result<()> {

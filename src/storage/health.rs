@@ -4,6 +4,7 @@
 //! and is never older than the last probe. A part goes down after three failures in a row and comes back with the
 //! first success.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,27 +22,9 @@ const FAILURES_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    stage: Stage,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Starting,
-    Serving,
-    Draining,
-}
-
-#[derive(Debug)]
-struct Dependency {
-    required: bool,
-    failures: u32,
-    check: Check,
+    serving: AtomicBool,
+    /// Each part, and how often in a row it has failed.
+    parts: Mutex<Vec<(Check, u32)>>,
 }
 
 /// One part and how it is.
@@ -65,38 +48,37 @@ pub struct Check {
 impl Health {
     /// Folio, starting, with nothing known about any part.
     pub fn new(clock: &Clock) -> Health {
-        let inner = Inner { stage: Stage::Starting, dependencies: Vec::new() };
-        Health { clock: clock.clone(), inner: Mutex::new(inner) }
+        Health { clock: clock.clone(), serving: AtomicBool::new(false), parts: Mutex::default() }
     }
 
     /// Adds a part that is probed from now on.
     pub fn add(&self, name: &'static str, required: bool) {
         let check = Check { name, backend: "", state: "unknown", required, latency_ms: 0, since: self.clock.now() };
-        self.inner.lock().dependencies.push(Dependency { required, failures: 0, check });
+        self.parts.lock().push((check, 0));
     }
 
     /// Notes what a probe said, and how long it took.
     pub fn report(&self, name: &str, probe: &Result<Probe>, latency: Duration) {
-        let mut inner = self.inner.lock();
-        let Some(it) = inner.dependencies.iter_mut().find(|it| it.check.name == name) else { return };
-        it.check.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        let mut parts = self.parts.lock();
+        let Some((check, failures)) = parts.iter_mut().find(|it| it.0.name == name) else { return };
+        check.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let problem = match probe {
             Ok(probe) => {
-                it.check.backend = probe.backend;
+                check.backend = probe.backend;
                 probe.missing().map(|right| format!("the right to {right} is missing"))
             }
             Err(error) => Some(error.to_string()),
         };
-        it.failures = if problem.is_none() { 0 } else { it.failures.saturating_add(1) };
-        let state = match (it.failures, it.check.state) {
+        *failures = if problem.is_none() { 0 } else { failures.saturating_add(1) };
+        let state = match (*failures, check.state) {
             (0, _) => "up",
             // What never was up needs no patience.
             (FAILURES_MAX.., _) | (_, "unknown") => "down",
             (_, state) => state,
         };
-        if state != it.check.state {
-            (it.check.state, it.check.since) = (state, self.clock.now());
-            let (name, required) = (it.check.name, it.required);
+        if state != check.state {
+            (check.state, check.since) = (state, self.clock.now());
+            let required = check.required;
             match problem {
                 Some(problem) => {
                     tracing::warn!(event = "dependency.down", name, required, problem, "a part is gone");
@@ -108,34 +90,30 @@ impl Health {
 
     /// Says that the start is done.
     pub fn started(&self) {
-        self.inner.lock().stage = Stage::Serving;
+        self.serving.store(true, Relaxed);
     }
 
     /// Says that Folio stops: it takes no new work from now on.
     pub fn drain(&self) {
-        self.inner.lock().stage = Stage::Draining;
+        self.serving.store(false, Relaxed);
     }
 
     /// Whether new work is taken.
     pub fn is_ready(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.stage == Stage::Serving && inner.dependencies.iter().all(|it| !it.required || it.check.state == "up")
+        self.serving.load(Relaxed) && self.checks().iter().all(|it| !it.required || it.state == "up")
     }
 
     /// `unhealthy` without a required part, `degraded` without another, else `healthy`.
     pub fn status(&self) -> &'static str {
-        let inner = self.inner.lock();
-        let gone =
-            |required: bool| inner.dependencies.iter().any(|it| it.required == required && it.check.state == "down");
-        match (gone(true), gone(false)) {
-            (true, _) => "unhealthy",
-            (_, true) => "degraded",
-            _ => "healthy",
+        match self.checks().iter().filter(|it| it.state == "down").map(|it| it.required).max() {
+            Some(true) => "unhealthy",
+            Some(false) => "degraded",
+            None => "healthy",
         }
     }
 
     /// Every part and how it is.
     pub fn checks(&self) -> Vec<Check> {
-        self.inner.lock().dependencies.iter().map(|it| it.check.clone()).collect()
+        self.parts.lock().iter().map(|it| it.0.clone()).collect()
     }
 }

@@ -1,146 +1,192 @@
-//! One connection to a Redis server, made again when it is lost.
+//! One connection to a server, made when it is first needed and again when it is lost.
 //!
-//! Every question is bounded in time. A connection that fails or keeps silent is thrown away, since nobody knows what
-//! would still come through it; then one caller tries to get the next one and the others are refused at once.
+//! Every step is bounded in time. A connection that fails or keeps silent is thrown away, since nobody knows what would
+//! still come through it. While the server is away one caller a pause tries; the others are refused at once.
 
+use std::fmt::{Debug, Display, Formatter};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::Probe;
-use super::breaker::Breaker;
-use crate::config::Secret;
 use crate::error::{Error, Result};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
 
-/// A way to a Redis server that is opened on first use.
-pub struct Link {
-    client: Client,
-    settings: AsyncConnectionConfig,
-    breaker: Breaker,
-    held: Mutex<Held>,
+/// A connection of some kind, shared by everybody who asks.
+pub struct Link<C> {
+    what: &'static str,
+    connect_within: Duration,
+    answer_within: Duration,
+    state: Mutex<State<C>>,
     dial: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
-struct Held {
-    connection: Option<MultiplexedConnection>,
+struct State<C> {
+    connection: Option<C>,
+    /// Tells one connection from the next.
     life: u64,
+    failures: u32,
+    closed_until: Option<Instant>,
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The client would print the password.
-        f.debug_struct("Link").field("breaker", &self.breaker).finish_non_exhaustive()
+impl<C> Debug for Link<C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("what", &self.what).finish_non_exhaustive()
     }
 }
 
-impl Link {
-    /// Reads the address; nothing is connected yet. What the server pushes by itself goes to `pushes`.
-    pub fn open(url: &Secret, what: &'static str, pushes: Option<impl AsyncPushSender>) -> Result<Link> {
-        let wrong = |_| Error::invalid("redis_url", "is not the address of a redis server");
-        let info = url.expose().into_connection_info().map_err(wrong)?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(redis)).map_err(wrong)?;
-        let mut settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(ANSWER_WITHIN));
-        if let Some(pushes) = pushes {
-            settings = settings.set_push_sender(pushes);
-        }
-        Ok(Link { client, settings, breaker: Breaker::new(what), held: Mutex::default(), dial: Default::default() })
+impl<C: Clone> Link<C> {
+    /// Nothing is connected yet. `what` names the part in refusals and logs.
+    pub fn new(what: &'static str, connect_within: Duration, answer_within: Duration) -> Link<C> {
+        let state = State { connection: None, life: 0, failures: 0, closed_until: None };
+        Link { what, connect_within, answer_within, state: Mutex::new(state), dial: Default::default() }
     }
 
-    /// Asks one thing, or several in one transaction.
-    pub async fn ask<T: FromRedisValue>(&self, question: &Pipeline) -> Result<T> {
-        let (connection, life) = self.connection().await?;
-        self.ask_on(connection, life, question).await
+    /// What a caller hears when the server is away.
+    pub const fn refusal(&self) -> Error {
+        Error::unavailable(self.what)
     }
 
-    /// Asks over a connection of a certain life.
-    pub async fn ask_on<T>(&self, mut connection: MultiplexedConnection, life: u64, question: &Pipeline) -> Result<T>
-    where
-        T: FromRedisValue,
-    {
-        let answer = question.query_async(&mut connection);
-        match timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(answer)) => {
-                self.breaker.worked();
-                Ok(answer)
-            }
-            Ok(Err(why)) if why.is_io_error() || why.is_unrecoverable_error() => Err(self.lose(life, why)),
-            // It is there, but may not or cannot: out of memory, read only, still loading.
-            Ok(Err(why)) => {
-                tracing::warn!(%why, "redis refused");
-                Err(self.breaker.refusal())
-            }
-            Err(_) => Err(self.lose(life, "no answer in time")),
-        }
-    }
-
-    /// The connection there is, or the next one; each has a life of its own number.
-    pub async fn connection(&self) -> Result<(MultiplexedConnection, u64)> {
-        if let Some(held) = self.held() {
+    /// The connection there is and that is good still, or the next one.
+    pub async fn connection<E: Display>(
+        &self,
+        good: impl Fn(&C) -> bool,
+        dial: impl Future<Output = Result<C, E>>,
+    ) -> Result<C> {
+        let held = || self.state.lock().connection.clone().filter(&good);
+        if let Some(held) = held() {
             return Ok(held);
         }
-        self.breaker.pass()?;
-        let failures = self.breaker.failures();
-        let _dialing = self.dial.lock().await;
-        if let Some(held) = self.held() {
+        let known_away = self.state.lock().failures > 0;
+        let dialing = self.dial.try_lock().ok();
+        let _dialing = match dialing {
+            None if known_away => return Err(self.refusal()),
+            None => self.dial.lock().await,
+            Some(dialing) => dialing,
+        };
+        // Whoever waited takes what was found out meanwhile.
+        if let Some(held) = held() {
             return Ok(held);
         }
-        if self.breaker.failures() != failures {
-            return Err(self.breaker.refusal());
+        if self.state.lock().closed_until.is_some_and(|until| Instant::now() < until) {
+            return Err(self.refusal());
         }
-        let dialed = self.client.get_multiplexed_async_connection_with_config(&self.settings);
-        match timeout(CONNECT_WITHIN, dialed).await {
+        match timeout(self.connect_within, dial).await {
             Ok(Ok(connection)) => {
-                let mut held = self.held.lock();
-                held.connection = Some(connection.clone());
-                held.life += 1;
-                Ok((connection, held.life))
+                let mut state = self.state.lock();
+                state.life += 1;
+                Ok(state.connection.insert(connection).clone())
             }
-            Ok(Err(why)) => Err(self.breaker.failed(why)),
-            Err(_) => Err(self.breaker.failed("no connection in time")),
+            Ok(Err(why)) => Err(self.failed(self.life(), why)),
+            Err(_) => Err(self.failed(self.life(), "no connection in time")),
         }
     }
 
-    /// Throws a connection away, unless that was done already.
-    pub fn lose(&self, life: u64, why: impl std::fmt::Display) -> Error {
-        let mut held = self.held.lock();
-        if held.life == life && held.connection.take().is_some() {
-            return self.breaker.failed(why);
+    /// Waits for one step of the server, which may neither fail nor keep silent. After a mere `refusal` the server is
+    /// still there: it may not, or cannot.
+    pub async fn step<T, E: Display>(
+        &self,
+        step: impl Future<Output = Result<T, E>>,
+        refusal: impl FnOnce(&E) -> bool,
+    ) -> Result<T> {
+        let life = self.life();
+        match timeout(self.answer_within, step).await {
+            Ok(Ok(done)) => {
+                let mut state = self.state.lock();
+                if state.failures > 0 {
+                    tracing::info!(what = self.what, "is back");
+                    (state.failures, state.closed_until) = (0, None);
+                }
+                Ok(done)
+            }
+            Ok(Err(why)) if refusal(&why) => {
+                tracing::warn!(what = self.what, %why, "the server refused");
+                Err(self.refusal())
+            }
+            Ok(Err(why)) => Err(self.failed(life, why)),
+            Err(_) => Err(self.failed(life, "no answer in time")),
         }
-        self.breaker.refusal()
-    }
-
-    /// The life of the connection, if there is one of which nothing bad is known.
-    pub fn life(&self) -> Option<u64> {
-        let held = self.held.lock();
-        held.connection.is_some().then_some(held.life)
     }
 
     /// Waits until a try makes sense again.
     pub async fn wait(&self) {
-        self.breaker.wait().await;
+        let until = self.state.lock().closed_until;
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
     }
 
-    /// Asks the server who it is, and whether a write is taken.
-    pub async fn probe(&self, key: &str) -> Result<Probe> {
-        let mut question = redis::pipe();
-        question.cmd("INFO").arg("server").cmd("SET").arg(key).arg("").arg("PX").arg(1_000);
-        let (info, written): (String, redis::Value) = self.ask(&question).await?;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").to_owned();
-        Ok(Probe { backend: "redis", version, rights: vec![("write", written == redis::Value::Okay)] })
+    fn life(&self) -> u64 {
+        self.state.lock().life
     }
 
-    fn held(&self) -> Option<(MultiplexedConnection, u64)> {
-        let held = self.held.lock();
-        held.connection.clone().map(|connection| (connection, held.life))
+    /// Throws a connection away, unless there is another one already.
+    fn failed(&self, life: u64, why: impl Display) -> Error {
+        let mut state = self.state.lock();
+        if state.life == life {
+            if state.failures == 0 {
+                tracing::warn!(what = self.what, %why, "is away");
+            }
+            // Of those who ask at once and fail together, one is counted.
+            state.life += 1;
+            state.connection = None;
+            state.failures = state.failures.saturating_add(1);
+            state.closed_until = Some(Instant::now() + pause(state.failures));
+        }
+        self.refusal()
+    }
+}
+
+/// Twice as long each time, and never the same on two nodes.
+fn pause(failures: u32) -> Duration {
+    let longest = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(PAUSE_MAX);
+    let share = RandomState::new().hash_one(failures) % 1_000;
+    longest / 2 + longest.mul_f64(share as f64 / 2_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const AWAY: Error = Error::unavailable("cache");
+
+    #[tokio::test]
+    async fn after_a_failure_one_caller_tries_and_the_others_are_refused_until_it_worked() {
+        let link = Link::new("cache", Duration::from_secs(9), Duration::from_millis(5));
+        let dials = Cell::new(0);
+        let dial = async |outcome: Result<u32, &'static str>| {
+            link.connection(|_| true, async {
+                dials.set(dials.get() + 1);
+                tokio::task::yield_now().await;
+                outcome
+            })
+            .await
+        };
+        assert_eq!(dial(Err("gone")).await, Err(AWAY));
+        assert_eq!((dial(Ok(1)).await, dials.get()), (Err(AWAY), 1), "nobody tries during the pause");
+        link.wait().await;
+        assert_eq!(tokio::join!(dial(Ok(1)), dial(Ok(2))), (Ok(1), Err(AWAY)));
+        assert_eq!((dial(Ok(3)).await, dials.get()), (Ok(1), 2), "the connection is kept");
+        let silent = std::future::pending::<Result<(), &str>>();
+        assert_eq!(link.step(silent, |_| false).await, Err(AWAY));
+        link.wait().await;
+        assert_eq!(dial(Ok(4)).await, Ok(4), "what kept silent was thrown away");
+        assert_eq!(link.step(async { Err::<(), _>("not you") }, |_| true).await, Err(AWAY));
+        assert_eq!(link.step(async { Ok::<_, &str>(5) }, |_| false).await, Ok(5));
+        assert_eq!(dial(Ok(6)).await, Ok(4), "one that was only refused is kept");
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        assert!(pause(1) <= PAUSE_MIN);
+        for failures in 1..100 {
+            assert!(pause(failures) >= PAUSE_MIN / 2 && pause(failures) <= PAUSE_MAX);
+        }
     }
 }

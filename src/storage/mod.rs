@@ -1,7 +1,6 @@
 //! Where everything is kept: the database and the ports beside it.
 
 pub mod audit;
-mod breaker;
 pub mod broker;
 pub mod bus;
 pub mod cache;
@@ -12,6 +11,7 @@ mod link;
 pub mod mails;
 pub mod objects;
 pub mod outbox;
+mod redis;
 pub mod streams;
 pub mod trouble;
 pub mod writes;
@@ -99,14 +99,19 @@ impl Storage {
         })
     }
 
-    /// Looks at every part now and then, for ever, and reports what it finds.
+    /// Looks at every part now and then, for ever, and reports what it finds; and listens to the other nodes.
     pub async fn watch(&self, health: &Health, clock: &Clock) {
+        let bus = async || {
+            let probe = self.bus.probe().await?;
+            self.bus.comes_through().await;
+            Ok(probe)
+        };
         let near = async {
             loop {
                 tokio::join!(
                     look(health, "database", self.db.probe()),
                     look(health, "cache", self.cache.probe()),
-                    look(health, "bus", self.bus.probe()),
+                    look(health, "bus", bus()),
                     look(health, "broker", self.broker.probe()),
                 );
                 clock.sleep(LOOK_EVERY).await;
@@ -119,7 +124,7 @@ impl Storage {
                 clock.sleep(LOOK_AT_OBJECTS_EVERY).await;
             }
         };
-        tokio::join!(near, objects);
+        tokio::join!(near, objects, self.bus.listen());
     }
 }
 

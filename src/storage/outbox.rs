@@ -5,7 +5,7 @@
 //! higher one: a relay keeps no cursor, it removes.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::broker::Event;
@@ -22,37 +22,9 @@ pub async fn append(
     payload: String,
     at: DateTime<Utc>,
 ) -> Result<()> {
-    tx.sql("INSERT INTO outbox (event_id, topic, key, payload, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(id)
-        .bind(topic)
-        .bind(key)
-        .bind(payload)
-        .bind(at)
-        .execute()
-        .await?;
+    let stmt = tx.sql("INSERT INTO outbox (event_id, topic, key, payload, created_at) VALUES ($1, $2, $3, $4, $5)");
+    stmt.bind(id).bind(topic).bind(key).bind(payload).bind(at).execute().await?;
     Ok(())
-}
-
-/// An event that the broker refused for good.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct Parked {
-    /// The event as it was refused.
-    #[sqlx(flatten)]
-    pub event: Event,
-    /// What the broker said.
-    pub reason: String,
-}
-
-/// Reads what is parked, the oldest first.
-pub async fn parked(db: &Db, events_max: i64) -> Result<Vec<Parked>> {
-    let text = "SELECT id, topic, key, seq, kind, payload, created_at, reason FROM parked_events ORDER BY id LIMIT $1";
-    Ok(db.sql(text).bind(events_max).all().await?)
-}
-
-#[derive(FromRow)]
-struct Line {
-    id: i64,
-    entries: i64,
 }
 
 /// The right to relay: one node at a time has it, and loses it with its connection.
@@ -119,10 +91,13 @@ impl Claim {
         let after = self.published.last().copied().unwrap_or(0);
         let text = "SELECT id, COALESCE(last_seq - first_seq, 0) + 1 AS entries
                       FROM outbox WHERE id > $1 ORDER BY id LIMIT $2";
-        let lines: Vec<Line> = self.sql(text).bind(after).bind(LINES_MAX as i64).all().await?;
-        let room = lines.iter().scan(0, |sum, it| Some(std::mem::replace(sum, *sum + it.entries)));
-        let ids: Vec<i64> =
-            lines.iter().zip(room).take_while(|(_, before)| *before < ENTRIES_MAX).map(|(it, _)| it.id).collect();
+        let lines: Vec<(i64, i64)> = self.sql(text).bind(after).bind(LINES_MAX as i64).all().await?;
+        let mut room = ENTRIES_MAX;
+        let mut fits = |entries| {
+            room -= entries;
+            room + entries > 0
+        };
+        let ids: Vec<i64> = lines.iter().take_while(|it| fits(it.1)).map(|it| it.0).collect();
         if ids.is_empty() {
             return Ok((ids, Vec::new()));
         }
@@ -162,21 +137,13 @@ impl Claim {
 
     /// Puts an event aside that the broker refuses for good, with its reason; doing so twice changes nothing.
     pub async fn park(&mut self, event: Event, reason: String) -> Result<()> {
-        self.write(
+        let stmt = self.write(
             "INSERT INTO parked_events (id, topic, key, seq, kind, payload, created_at, reason)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(event.id)
-        .bind(event.topic)
-        .bind(event.key)
-        .bind(event.seq)
-        .bind(event.kind)
-        .bind(event.payload)
-        .bind(event.created_at)
-        .bind(reason)
-        .execute()
-        .await?;
+        );
+        let stmt = stmt.bind(event.id).bind(event.topic).bind(event.key).bind(event.seq).bind(event.kind);
+        stmt.bind(event.payload).bind(event.created_at).bind(reason).execute().await?;
         Ok(())
     }
 }

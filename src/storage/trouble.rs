@@ -69,22 +69,30 @@ impl Trouble {
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Trouble {
         let trouble = Trouble::of(&error);
-        tracing::warn!(%error, ?trouble, "a batch failed");
+        if !matches!(trouble, Trouble::Invalid | Trouble::Taken) {
+            tracing::warn!(%error, ?trouble, "the database did not do it");
+        }
         trouble
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Error {
+        match trouble {
+            Trouble::Invalid => Error::invalid("value", "the database does not take it"),
+            Trouble::Taken => Error::Conflict { code: "already_exists", detail: "it exists already" },
+            Trouble::Again | Trouble::Gone => Error::unavailable("database"),
+            Trouble::Full => Error::Full,
+            Trouble::Defect => Error::internal("a statement does not fit the tables"),
+        }
     }
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
         match Trouble::of(&error) {
-            Trouble::Invalid => Error::invalid("value", "the database does not take it"),
-            Trouble::Taken => Error::Conflict { code: "already_exists", detail: "it exists already" },
-            Trouble::Again | Trouble::Gone => {
-                tracing::warn!(%error, "the database is unavailable");
-                Error::unavailable("database")
-            }
-            Trouble::Full => Error::Full,
             Trouble::Defect => Error::internal(error),
+            _ => Trouble::from(error).into(),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The list is closed and lives here, so that the writer above knows of a write no more than how large it is.
 
+use chrono::{DateTime, Utc};
+
 use super::db::Conn;
 use super::streams::{self, Append, Appended};
 use super::trouble::Trouble;
@@ -34,10 +36,10 @@ impl Write {
 }
 
 /// Commits a batch in one transaction, a lone write in one statement, and tells what became of each, in order.
-pub async fn commit(conn: &mut Conn, batch: &[Write]) -> Result<Vec<Result<Written>>, Trouble> {
+pub async fn commit(conn: &mut Conn, batch: &[Write], now: DateTime<Utc>) -> Result<Vec<Result<Written>>, Trouble> {
     if let [Write::Entry(alone)] = batch {
         // What is in its way is found out the long way.
-        match streams::append_alone(conn, alone).await.map_err(|error| Trouble::of(&error)) {
+        match streams::append_alone(conn, alone, now).await.map_err(Trouble::from) {
             Ok(Some(appended)) => return Ok(vec![Ok(Written::Entry(appended))]),
             Ok(None) | Err(Trouble::Taken) => {}
             Err(trouble) => return Err(trouble),
@@ -45,7 +47,7 @@ pub async fn commit(conn: &mut Conn, batch: &[Write]) -> Result<Vec<Result<Writt
     }
     let appends: Vec<&Append> = batch.iter().map(|Write::Entry(append)| append).collect();
     let mut tx = conn.begin().await?;
-    let outcomes = streams::append(&mut tx, &appends).await?;
+    let outcomes = streams::append(&mut tx, &appends, now).await?;
     tx.commit().await?;
     Ok(outcomes.into_iter().map(|it| it.map(Written::Entry)).collect())
 }

@@ -44,7 +44,7 @@ async fn publishes_at_last(bench: &Bench, events: &[Event]) {
 
 async fn through_a_proxy() -> (Proxy, Bench) {
     let (proxy, url) = Proxy::before(&server_url("TEST_AMQP_URL")).await;
-    (proxy, Bench::rabbitmq(&url))
+    (proxy, Bench::rabbitmq(&url).await)
 }
 
 async fn end(bench: &Bench) {
@@ -53,7 +53,7 @@ async fn end(bench: &Bench) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_was_deleted_is_there_again_before_the_next_event() {
-    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL"));
+    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL")).await;
     let (mail, search) = (bench.queue("mail", &["#"]), bench.queue("search", &["#"]));
     bench.broker.declare(&mail).await.unwrap();
     bench.broker.declare(&search).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_queue_that_was_deleted_is_there_again_before_the_next_event() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_was_deleted_is_there_again_before_the_next_event() {
-    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL"));
+    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL")).await;
     let mut consumer = bench.consumer(&bench.queue("mail", &["#"])).await;
     for round in 0..3 {
         let events = bench.events("job", 10 + round);
@@ -92,7 +92,7 @@ async fn an_exchange_that_was_deleted_is_there_again_before_the_next_event() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_whose_queue_is_deleted_goes_on_with_the_new_one() {
-    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL"));
+    let bench = Bench::rabbitmq(&server_url("TEST_AMQP_URL")).await;
     let queue = bench.queue("mail", &["#"]);
     let mut consumer = bench.consumer(&queue).await;
     let first = bench.events("job", 1);

@@ -1,17 +1,22 @@
 //! Redis goes away, hangs, forgets and starves. Nothing depends on it, and it is used again when it is back.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use folio::clock::Clock;
-use folio::config::{BusConfig, CacheConfig, Secret};
+use folio::config::{BusConfig, CacheConfig, Config, Secret};
 use folio::error::Error;
+use folio::storage::Storage;
 use folio::storage::bus::{Bus, Heard};
 use folio::storage::cache::Cache;
+use folio::storage::health::Health;
 
 use crate::support::private_server::PrivateRedis;
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::{eventually, outage, soon, unique};
+use crate::support::settings;
+use crate::support::{eventually, outage, soon, spawn, unique};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -22,7 +27,10 @@ fn cache(url: &str) -> Cache {
 
 fn bus(url: &str) -> Bus {
     let config = BusConfig::Redis { url: Secret::new(url.to_owned()), prefix: "bus:".into() };
-    Bus::open(&config, &Clock::system()).unwrap()
+    let bus = Bus::open(&config, &Clock::system()).unwrap();
+    let listens = bus.clone();
+    spawn(async move { listens.listen().await });
+    bus
 }
 
 async fn load(cache: &Cache, key: &str, value: &'static str) -> Bytes {
@@ -49,7 +57,7 @@ async fn while_redis_is_gone_everything_is_loaded_and_afterwards_kept_again() {
     assert!(cache.probe().await.is_err());
     tokio::time::sleep(outage()).await;
     assert_eq!(load(&cache, "a", "newer").await, "newer");
-    assert!(cache.counts().failures > 0);
+    assert!(cache.counts().failures.load(Ordering::Relaxed) > 0);
     redis.start_again().await;
     keeps(&cache).await;
     assert_eq!(cache.probe().await.unwrap().backend, "redis");
@@ -133,7 +141,7 @@ async fn a_redis_without_memory_changes_nothing_but_the_cost() {
 async fn an_ear_hears_that_hints_are_missing_when_redis_is_back() {
     let mut redis = PrivateRedis::start(&[]).await;
     let bus = bus(&redis.url());
-    let mut ear = bus.subscribe("a", 10);
+    let mut ear = bus.subscribe("a");
     assert_eq!(soon("the welcome", ear.next()).await, Heard::Missed);
     assert!(bus.connected());
     redis.stop();
@@ -153,7 +161,7 @@ async fn a_connection_that_only_keeps_silent_is_found_out_by_an_ear() {
     let redis = PrivateRedis::start(&[]).await;
     let (proxy, url) = Proxy::before(&redis.url()).await;
     let (silenced, other) = (bus(&url), bus(&redis.url()));
-    let mut ear = silenced.subscribe("a", 10);
+    let mut ear = silenced.subscribe("a");
     assert_eq!(soon("the welcome", ear.next()).await, Heard::Missed);
     proxy.set(Mode::Hang);
     other.publish("a", Bytes::from_static(b"lost")).await.unwrap();
@@ -169,4 +177,25 @@ async fn a_connection_that_only_keeps_silent_is_found_out_by_an_ear() {
     other.publish("a", Bytes::from_static(b"heard")).await.unwrap();
     let Heard::Hint(hint) = soon("a hint", ear.next()).await else { panic!("missed twice") };
     assert_eq!(hint.payload, "heard");
+}
+
+#[tokio::test]
+async fn health_is_degraded_while_no_hints_come_through_though_the_server_answers() {
+    let redis = PrivateRedis::start(&[]).await;
+    redis.ask("ACL SETUSER default -psubscribe").await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let bus = BusConfig::Redis { url: Secret::new(redis.url()), prefix: "bus:".into() };
+    let (config, clock) = (Config { bus, ..settings::config(folder.path()) }, Clock::system());
+    let health = Arc::new(Health::new(&clock));
+    let storage = Storage::open(&config, &clock, &health).await.unwrap();
+    let watching = spawn({
+        let (storage, health) = (storage.clone(), health.clone());
+        async move { storage.watch(&health, &clock).await }
+    });
+    eventually("it is degraded", async || health.status() == "degraded").await;
+    assert!(storage.bus.probe().await.is_ok() && !storage.bus.connected());
+    redis.ask("ACL SETUSER default +psubscribe").await.unwrap();
+    eventually("it is healthy", async || health.status() == "healthy").await;
+    assert!(storage.bus.connected());
+    watching.abort();
 }

@@ -33,7 +33,7 @@ macro_rules! on_all_brokers {
         mod rabbitmq {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let bench = super::Bench::rabbitmq(&super::server_url("TEST_AMQP_URL"));
+                let bench = super::Bench::rabbitmq(&super::server_url("TEST_AMQP_URL")).await;
                 super::$name(&bench).await;
                 bench.end().await;
             })*

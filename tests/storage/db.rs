@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use folio::config::{DatabaseConfig, Secret};
 use folio::error::Error;
 use folio::storage::db::{Db, Engine};
-use sqlx::AssertSqlSafe;
-use tokio::time::timeout;
 
 use crate::support::engines::{Fresh, postgres_url};
 use crate::support::proxy::{Mode, Proxy};
@@ -74,37 +72,6 @@ async fn a_reader_of_sqlite_never_waits_for_the_writer() {
         tx.commit().await.unwrap();
         let (seen,): (i64,) = db.sql("SELECT COUNT(*) FROM streams").one().await.unwrap();
         assert_eq!(seen, 1);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_transaction_in_one_text_is_done_whole_or_not_at_all() {
-    const CREATE: &str = "INSERT INTO streams (id, kind, epoch, head) VALUES (x'00', 'test', 1, 0)";
-    // Long enough for its caller to be gone when it ends.
-    const COUNT: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
-                         SELECT COUNT(*) FROM n";
-    let text = |inside: &str| AssertSqlSafe(format!("BEGIN IMMEDIATE; {inside}; COMMIT"));
-    Fresh::run(Engine::Sqlite, async |fresh| {
-        let db = fresh.open().await;
-        let stored = async || db.sql("SELECT COUNT(*) FROM streams").one::<(i64,)>().await.unwrap().0;
-
-        let mut conn = db.acquire().await.unwrap();
-        let twice = conn.transact::<(i64,)>(text(&format!("{CREATE}; {CREATE}")), |stmt| stmt).await;
-        assert_eq!(Error::from(twice.unwrap_err()).code(), "already_exists");
-        conn.begin().await.unwrap().commit().await.unwrap();
-        assert_eq!(stored().await, 0);
-
-        let left = conn.transact::<(i64,)>(text(&format!("{CREATE}; {COUNT}")), |stmt| stmt);
-        assert!(timeout(Duration::ZERO, left).await.is_err());
-        drop(conn);
-        db.begin().await.unwrap().commit().await.unwrap();
-        assert_eq!(stored().await, 0);
-
-        let mut conn = db.acquire().await.unwrap();
-        let rows = conn.transact::<(i64,)>(text(&format!("{CREATE} RETURNING epoch")), |stmt| stmt).await;
-        assert_eq!(rows.unwrap(), [(1,)]);
-        assert_eq!(stored().await, 1);
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! The relay: nothing lost, in order of each key, one node at a time.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use folio::clock::Clock;
 use folio::ids;
@@ -104,8 +104,7 @@ async fn an_event_that_is_refused_for_good_is_put_aside_and_stops_nobody(fresh: 
         }
     }
     assert_eq!(seen, expected);
-    let parked = outbox::parked(&db, 10).await.unwrap();
-    assert_eq!(parked.iter().map(|it| (it.event.id, &*it.reason)).collect::<Vec<_>>(), [(poison, "event")]);
+    assert_eq!(parked(&db).await, [(poison, "event".to_owned())]);
     eventually("an empty outbox", async || left(&db).await == 0).await;
 }
 
@@ -123,7 +122,7 @@ async fn a_broker_that_is_gone_parks_nothing_and_hears_everything_later(fresh: &
     for turn in 1..=20 {
         assert_eq!(next(&mut published).await.seq, Some(turn));
     }
-    assert!(outbox::parked(&db, 1).await.unwrap().is_empty());
+    assert!(parked(&db).await.is_empty());
 }
 
 async fn what_was_published_is_removed_and_nothing_comes_twice(fresh: &Fresh) {
@@ -143,6 +142,31 @@ async fn what_was_published_is_removed_and_nothing_comes_twice(fresh: &Fresh) {
     node.relay(queue);
     node.append(happens(stream, "member.joined")).await.unwrap();
     assert_eq!(next(&mut again).await.seq, Some(21), "another relay begins where the last one ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_on_a_node_that_does_not_relay_rings_the_one_that_does() {
+    Fresh::run(Engine::Postgres, async |fresh| {
+        let near = Node::start(&fresh.open().await).await;
+        let far = Node { bus: near.bus.clone(), ..Node::start(&fresh.open().await).await };
+        let ((queue, mut published), stream) = (Queue::new(), stream(&near.db).await);
+        near.relay(queue.clone());
+        near.append(happens(stream, "member.joined")).await.unwrap();
+        assert_eq!(next(&mut published).await.seq, Some(1), "the near one relays");
+        far.relay(queue);
+        let began = Instant::now();
+        for turn in 2..=21 {
+            far.append(happens(stream, "member.joined")).await.unwrap();
+            assert_eq!(next(&mut published).await.seq, Some(turn));
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "one look a second would take twice as long");
+    })
+    .await;
+}
+
+/// What was put aside, and why.
+async fn parked(db: &Db) -> Vec<(Uuid, String)> {
+    db.sql("SELECT id, reason FROM parked_events ORDER BY id").all().await.unwrap()
 }
 
 async fn left(db: &Db) -> i64 {

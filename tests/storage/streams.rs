@@ -1,9 +1,14 @@
 //! Order, repeats, replay.
 
+use std::time::Duration;
+
 use folio::actors::kernel::streams::{Heard, Tail};
+use folio::clock::Clock;
 use folio::error::Error;
 use folio::ids::StreamId;
 use folio::storage::streams::{Replay, StreamStore, Why};
+use folio::storage::writes::{self, Write};
+use tokio::time::timeout;
 
 use crate::support::engines::Fresh;
 use crate::support::spawn;
@@ -13,8 +18,10 @@ crate::on_both_engines! {
     seq_is_dense_with_64_writers_on_two_nodes
     seq_is_dense_with_64_writers_on_one_stream
     repeats_make_one_row
+    an_append_that_nobody_waits_for_is_done_whole_or_not_at_all
     everything_missed_is_replayed_or_a_reset_says_why
     another_epoch_resets_every_position_of_before
+    the_time_of_commits_never_goes_back_though_the_clock_does
     a_node_that_missed_something_sees_a_gap_and_reads_it
 }
 
@@ -74,6 +81,26 @@ async fn repeats_make_one_row(fresh: &Fresh) {
     assert_eq!(assert_dense(&db).await, 31);
 }
 
+async fn an_append_that_nobody_waits_for_is_done_whole_or_not_at_all(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (stream, ada, clock) = (stream(&db).await, user(), Clock::system());
+    for turn in 0..40 {
+        let write = |it| Write::Entry(says(stream, ada, format!("{turn}-{it}"), "hi"));
+        let batch: Vec<Write> = (0..1 + turn % 3).map(write).collect();
+        let mut conn = db.acquire().await.unwrap();
+        conn.close_on_drop();
+        let within = Duration::from_micros(turn * 20);
+        let _ = timeout(within, writes::commit(&mut conn, &batch, clock.now())).await;
+        drop(conn);
+        let mut conn = db.acquire().await.unwrap();
+        let again = writes::commit(&mut conn, &batch, clock.now()).await.unwrap();
+        assert!(again.iter().all(|it| it.is_ok()), "{again:?}");
+    }
+    let (told,): (i64,) =
+        db.sql("SELECT CAST(SUM(last_seq - first_seq + 1) AS BIGINT) FROM outbox").one().await.unwrap();
+    assert_eq!((assert_dense(&db).await, told), (79, 79));
+}
+
 async fn everything_missed_is_replayed_or_a_reset_says_why(fresh: &Fresh) {
     let db = fresh.open().await;
     let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
@@ -116,6 +143,25 @@ async fn another_epoch_resets_every_position_of_before(fresh: &Fresh) {
     assert_eq!(tail.hear(&after), Heard::Reset);
     tail = Tail::from(streams.head(stream).await.unwrap());
     assert_eq!(tail.hear(&before), Heard::Old, "what comes late from the old life changes nothing");
+}
+
+async fn the_time_of_commits_never_goes_back_though_the_clock_does(fresh: &Fresh) {
+    let (db, clock) = (fresh.open().await, Clock::manual());
+    let (node, streams, stream) =
+        (Node::at(&db, clock.clone()).await, StreamStore { db: db.clone() }, stream(&db).await);
+    let mut times = Vec::new();
+    for step in [0, 5, -60, 30, -1, 120] {
+        clock.step_wall(chrono::TimeDelta::seconds(step));
+        let many: Vec<_> = (0..3).map(|_| node.hand(happens(stream, "member.joined")).unwrap()).collect();
+        times.push(node.append(happens(stream, "member.joined")).await.unwrap().at);
+        for it in many {
+            done(it).await.unwrap();
+        }
+    }
+    assert!(times.is_sorted() && times[5] == clock.now(), "{times:?}");
+    let Replay::Missed { head, entries } = streams.replay(stream, 1, 0, 100).await.unwrap() else { panic!() };
+    assert!(entries.is_sorted_by_key(|it| it.created_at), "{entries:?}");
+    assert_eq!((entries.len(), head.head_at, entries[23].created_at), (24, times[5], times[5]));
 }
 
 async fn a_node_that_missed_something_sees_a_gap_and_reads_it(fresh: &Fresh) {

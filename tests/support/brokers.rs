@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use folio::clock::Clock;
-use folio::config::{BrokerConfig, Secret};
+use folio::config::{BrokerConfig, DatabaseConfig, Secret};
 use folio::ids;
-use folio::storage::broker::{Broker, Consumer, Event, RabbitMq, Subscription};
+use folio::storage::broker::{Broker, Consumer, Event, Subscription};
+use folio::storage::db::Db;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::engines::Fresh;
@@ -16,6 +18,8 @@ pub struct Bench {
     /// The broker.
     pub broker: Broker,
     clock: Clock,
+    /// What is kept beside a server; where there is one, time passes by itself.
+    beside: Option<TempDir>,
     /// What queues and topics of this test begin with.
     pub name: String,
 }
@@ -25,14 +29,17 @@ impl Bench {
     pub async fn embedded(fresh: &Fresh) -> Bench {
         let clock = Clock::manual();
         let broker = Broker::open(&BrokerConfig::Embedded, &fresh.open().await, &clock).unwrap();
-        Bench { broker, clock, name: unique("test") }
+        Bench { broker, clock, beside: None, name: unique("test") }
     }
 
     /// On a server at this address.
-    pub fn rabbitmq(url: &str) -> Bench {
-        let name = unique("test");
-        let broker = Broker::RabbitMq(RabbitMq::open(&Secret::new(url.to_owned()), &name).unwrap());
-        Bench { broker, clock: Clock::manual(), name }
+    pub async fn rabbitmq(url: &str) -> Bench {
+        let (name, clock, folder) = (unique("test"), Clock::system(), TempDir::new().unwrap());
+        let config = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 1 };
+        let db = Db::open(&config).await.unwrap();
+        db.migrate().await.unwrap();
+        let broker = Broker::with_server(&Secret::new(url.to_owned()), &name, &db, &clock).unwrap();
+        Bench { broker, clock, beside: Some(folder), name }
     }
 
     /// A queue for topics below the bench's name.
@@ -69,12 +76,14 @@ impl Bench {
 
     /// Lets time pass where a clock can be moved; elsewhere it passes by itself.
     pub fn pass(&self, time: Duration) {
-        self.clock.advance(time);
+        if self.beside.is_none() {
+            self.clock.advance(time);
+        }
     }
 
     /// Throws away what a server would keep.
     pub async fn end(self) {
-        if let (Broker::RabbitMq(_), Ok(url)) = (&self.broker, std::env::var("TEST_AMQP_URL")) {
+        if let (Some(_), Ok(url)) = (&self.beside, std::env::var("TEST_AMQP_URL")) {
             sweep(&url, &self.name).await;
         }
     }
@@ -84,11 +93,8 @@ impl Bench {
 pub async fn sweep(url: &str, name: &str) {
     let connection = lapin::Connection::connect(url, Default::default()).await.unwrap();
     for queue in ["mail", "search"] {
-        for end in ["", ".dead", ".retry.100"] {
-            let channel = connection.create_channel().await.unwrap();
-            let queue = format!("{name}.{queue}{end}");
-            let _ = channel.queue_delete(queue.into(), Default::default()).await;
-        }
+        let channel = connection.create_channel().await.unwrap();
+        let _ = channel.queue_delete(format!("{name}.{queue}").into(), Default::default()).await;
     }
     let channel = connection.create_channel().await.unwrap();
     let _ = channel.exchange_delete(name.into(), Default::default()).await;

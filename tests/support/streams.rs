@@ -7,10 +7,11 @@ use folio::actors::kernel::Root;
 use folio::actors::kernel::outbox::{Publish, Relay};
 use folio::actors::kernel::writer::{Pending, Writer};
 use folio::clock::Clock;
-use folio::config::WriterConfig;
+use folio::config::{BusConfig, WriterConfig};
 use folio::error::{Error, Result};
 use folio::ids::{EntryId, StreamId, UserId};
 use folio::storage::broker::Event;
+use folio::storage::bus::Bus;
 use folio::storage::db::Db;
 use folio::storage::streams::{Append, Appended, StreamStore};
 use folio::storage::writes::{Write, Written};
@@ -24,6 +25,8 @@ pub struct Node {
     pub root: Root,
     pub writer: Writer,
     pub committed: Arc<Notify>,
+    /// The way to other nodes. Each has its own until it is given that of another.
+    pub bus: Bus,
 }
 
 impl Node {
@@ -32,10 +35,20 @@ impl Node {
     }
 
     pub async fn with(db: &Db, config: &WriterConfig) -> Node {
+        Node::new(db, config, Clock::system()).await
+    }
+
+    /// One that goes by a clock of the test.
+    pub async fn at(db: &Db, clock: Clock) -> Node {
+        Node::new(db, &WriterConfig::default(), clock).await
+    }
+
+    async fn new(db: &Db, config: &WriterConfig, clock: Clock) -> Node {
         let committed = Arc::new(Notify::new());
-        let root = Root::start(Clock::system()).await.unwrap();
+        let root = Root::start(clock).await.unwrap();
         let writer = Writer::start(&root, db, config, committed.clone());
-        Node { db: db.clone(), root, writer, committed }
+        let bus = Bus::open(&BusConfig::Embedded, &Clock::system()).unwrap();
+        Node { db: db.clone(), root, writer, committed, bus }
     }
 
     /// Hands an append over; what comes of it is waited for with `done`.
@@ -49,7 +62,7 @@ impl Node {
 
     /// Relays to a queue of the test.
     pub fn relay(&self, broker: impl Publish) -> JoinHandle<()> {
-        Relay::new(self.db.clone(), broker, self.committed.clone()).start(&self.root)
+        Relay::new(self.db.clone(), broker, self.bus.clone(), self.committed.clone()).start(&self.root)
     }
 
     /// Ends what runs in it.
@@ -80,9 +93,8 @@ pub fn says(stream: StreamId, sender: UserId, client_id: impl Into<String>, body
 }
 
 pub fn happens(stream: StreamId, kind: &'static str) -> Append {
-    let clock = Clock::system();
-    let (id, at) = (EntryId::new(&clock), clock.now());
-    Append { stream, id, kind, sender: None, client_id: None, body: "{}".to_owned(), at }
+    let id = EntryId::new(&Clock::system());
+    Append { stream, id, kind, sender: None, client_id: None, body: "{}".to_owned() }
 }
 
 /// Every stream has exactly the entries 1 to head; tells how many there are in all.

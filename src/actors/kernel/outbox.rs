@@ -4,11 +4,13 @@
 //! Publishes: every event at least once, in order of its key.  Queue: none, it reads the outbox.
 //! On restart: publishes again what was not removed yet, with the same ids; nothing is lost.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -16,10 +18,13 @@ use tokio::time::{sleep, timeout};
 use super::root::Root;
 use crate::error::{Error, Result};
 use crate::storage::broker::{Broker, Event};
+use crate::storage::bus::{Bus, Ear};
 use crate::storage::db::Db;
 use crate::storage::outbox::Claim;
 
-/// A safety net, for what a crash or another node left behind.
+/// What a node that does not relay tells the one that does.
+const COMMITTED: &str = "outbox.committed";
+/// A safety net, for what a crash left behind and for hints that were lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a step may take at the database.
 const STEP_WITHIN: Duration = Duration::from_secs(10);
@@ -56,14 +61,15 @@ pub struct RelayStats {
 pub struct Relay<P> {
     db: Db,
     broker: P,
+    bus: Bus,
     committed: Arc<Notify>,
     stats: Arc<RelayStats>,
 }
 
 impl<P: Publish> Relay<P> {
-    /// Makes a relay. `committed` is rung by every commit in this process, and by the bus for those of other nodes.
-    pub fn new(db: Db, broker: P, committed: Arc<Notify>) -> Relay<P> {
-        Relay { db, broker, committed, stats: Arc::default() }
+    /// Makes a relay. `committed` is rung by every commit in this process; those of other nodes are heard of by the bus.
+    pub fn new(db: Db, broker: P, bus: Bus, committed: Arc<Notify>) -> Relay<P> {
+        Relay { db, broker, bus, committed, stats: Arc::default() }
     }
 
     /// What it has done.
@@ -95,15 +101,17 @@ impl<P: Publish> Relay<P> {
     }
 
     async fn rounds(&self, claim: &mut Option<Claim>) {
+        // One hint is as good as many: what does not fit is heard as something missed.
+        let mut ear = self.bus.subscribe(COMMITTED);
         loop {
             match self.drain(claim).await {
                 Ok(true) => {
-                    if timeout(LOOK_EVERY, self.committed.notified()).await.is_ok() {
+                    if timeout(LOOK_EVERY, self.rung(&mut ear)).await.is_ok() {
                         continue;
                     }
                 }
                 // Another node relays.
-                Ok(false) => sleep(LOOK_EVERY).await,
+                Ok(false) => drop(timeout(LOOK_EVERY, self.pass_on()).await),
                 Err(error) => {
                     self.stats.interrupted.fetch_add(1, Relaxed);
                     tracing::warn!(%error, "the relay stopped and tries again");
@@ -116,6 +124,23 @@ impl<P: Publish> Relay<P> {
             {
                 tracing::warn!(%error, "published lines stay for now");
             }
+        }
+    }
+
+    /// Waits for a commit, here or on another node.
+    async fn rung(&self, ear: &mut Ear) {
+        tokio::select! {
+            () = self.committed.notified() => {}
+            _ = ear.next() => {}
+        }
+    }
+
+    /// Tells the node that relays of each commit here, for as long as it is waited for.
+    async fn pass_on(&self) -> Infallible {
+        loop {
+            self.committed.notified().await;
+            // Lost, it is found by the next look.
+            let _ = self.bus.publish(COMMITTED, Bytes::new()).await;
         }
     }
 

@@ -75,6 +75,11 @@ impl Root {
         self.groups.keep(name, work)
     }
 
+    /// Returns the clock that the tree goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.groups.history.clock
+    }
+
     /// Returns whether every supervisor and every kept task is within its budget.
     pub fn healthy(&self) -> bool {
         self.groups.history.unwell.load(Relaxed) == 0 && self.actor.get_status() < ActorStatus::Stopping

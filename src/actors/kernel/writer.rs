@@ -18,9 +18,10 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::root::Root;
+use crate::clock::Clock;
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
-use crate::storage::db::{Conn, Db, Engine};
+use crate::storage::db::{Conn, Db};
 use crate::storage::trouble::Trouble;
 use crate::storage::writes::{self, WRITES_MAX, Write, Written};
 
@@ -59,7 +60,7 @@ pub struct Writer {
 impl Writer {
     /// Starts a writer whose lane is begun again when it fails. `committed` is rung by every commit.
     pub fn start(root: &Root, db: &Db, config: &WriterConfig, committed: Arc<Notify>) -> Writer {
-        let (writer, lane) = Writer::new(db, config, committed);
+        let (writer, lane) = Writer::new(root, db, config, committed);
         root.keep("writer", move |stop| {
             let lane = lane.clone();
             async move { lane.run(stop.requested()).await }
@@ -67,11 +68,12 @@ impl Writer {
         writer
     }
 
-    fn new(db: &Db, config: &WriterConfig, committed: Arc<Notify>) -> (Writer, Arc<Lane>) {
+    fn new(root: &Root, db: &Db, config: &WriterConfig, committed: Arc<Notify>) -> (Writer, Arc<Lane>) {
         let (jobs, waiting) = mpsc::channel(config.waiting_max.max(1));
         let stats = Arc::new(WriterStats::default());
         let config = WriterConfig { batch_max: config.batch_max.clamp(1, WRITES_MAX), ..*config };
-        let lane = Lane { db: db.clone(), waiting: Mutex::new(waiting), config, committed, stats: stats.clone() };
+        let (db, clock, waiting) = (db.clone(), root.clock().clone(), Mutex::new(waiting));
+        let lane = Lane { db, clock, waiting, config, committed, stats: stats.clone() };
         (Writer { jobs, stats, bytes_max: config.waiting_bytes_max }, Arc::new(lane))
     }
 
@@ -150,6 +152,7 @@ type Answer = (oneshot::Sender<Result<Written>>, Place);
 #[derive(Debug)]
 struct Lane {
     db: Db,
+    clock: Clock,
     waiting: Mutex<mpsc::Receiver<Job>>,
     config: WriterConfig,
     committed: Arc<Notify>,
@@ -218,17 +221,12 @@ impl Batch<'_> {
                     parts.extend([second, first]);
                     continue;
                 }
-                Err(Trouble::Invalid) => vec![Err(Error::invalid("entry", "the database does not take it"))],
-                Err(Trouble::Taken) => {
-                    vec![Err(Error::Conflict { code: "already_exists", detail: "it exists already" })]
-                }
-                Err(Trouble::Defect) => vec![Err(Error::internal("a hot write does not fit its table"))],
                 // The rest would only wait for the same failure.
-                Err(Trouble::Full) => {
-                    failure = Error::Full;
+                Err(trouble @ (Trouble::Again | Trouble::Gone | Trouble::Full)) => {
+                    failure = trouble.into();
                     break;
                 }
-                Err(Trouble::Again | Trouble::Gone) => break,
+                Err(trouble) => vec![Err(trouble.into())],
             };
             self.lane.committed.notify_one();
             outcomes.into_iter().zip(&mut replies).for_each(|(outcome, answer)| tell(stats, answer, outcome));
@@ -244,11 +242,13 @@ impl Batch<'_> {
             Some(conn) => conn,
             None => timeout_at(until, self.lane.db.acquire()).await.map_err(|_| Trouble::Gone)??,
         };
-        let written = timeout_at(until, writes::commit(&mut conn, batch)).await.unwrap_or(Err(Trouble::Gone));
+        let written = timeout_at(until, writes::commit(&mut conn, batch, self.lane.clock.now()))
+            .await
+            .unwrap_or(Err(Trouble::Gone));
         match written {
             Err(Trouble::Gone | Trouble::Full) => conn.close_on_drop(),
             // SQLite has one writing connection, and others wait for it.
-            _ if conn.engine() == Engine::Sqlite => {}
+            _ if matches!(conn, Conn::Sqlite(_)) => {}
             _ => self.conn = Some(conn),
         }
         written

@@ -9,31 +9,29 @@
 //!   server when the connection ends, from the tables when its lease does; and it counts as an attempt.
 //! - In the order of publication for one consumer with a prefetch of 1, until one of them is tried again.
 //! - After the last attempt, or by its consumer's word, a delivery is a dead letter: listed with its error, replayed
-//!   or discarded one by one.
+//!   or discarded one by one. What failed waits and lies in the tables, also where a server delivers what is fresh.
 //! - Publishing is bounded in time, also while the server takes connections but no messages. Consumers wait through
 //!   outages.
 
-mod dead_letters;
-mod delivery;
-mod embedded;
-mod line;
+mod consumer;
+mod inbox;
 mod rabbitmq;
-mod table_worker;
-mod worker;
+mod tables;
 
-pub use self::delivery::{Consumer, Delivery};
-pub use self::embedded::Embedded;
-pub use self::rabbitmq::RabbitMq;
+pub use self::consumer::{Consumer, Delivery};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Probe;
+use self::rabbitmq::RabbitMq;
+use self::tables::Tables;
 use super::db::Db;
+use super::{Probe, in_process};
 use crate::clock::Clock;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Secret};
 use crate::error::{Error, Result};
 
 /// The exchange that events go to on a server.
@@ -46,8 +44,6 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const NAME_BYTES_MAX: usize = 200;
 /// Dead letters that are looked at in one go.
 pub const DEAD_LOOKED_AT_MAX: usize = 10_000;
-
-const NO_SUCH_LETTER: Error = Error::NotFound("dead letter");
 
 /// Something that happened, as it is published. Events of one key stay in order.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
@@ -106,22 +102,30 @@ pub struct Dead {
     pub error: String,
 }
 
-/// Durable queues of events. Cloning it gives the same broker.
+/// Durable queues of events: tables in the database, or a server for what is fresh and the tables for what failed.
+/// Cloning it gives the same broker.
 #[derive(Clone, Debug)]
-pub enum Broker {
-    /// Tables in the database.
-    Embedded(Embedded),
-    /// A RabbitMQ server.
-    RabbitMq(RabbitMq),
+pub struct Broker {
+    tables: Tables,
+    server: Option<RabbitMq>,
 }
 
 impl Broker {
     /// Opens the broker of the settings. A server that is away is no reason to fail.
     pub fn open(config: &BrokerConfig, db: &Db, clock: &Clock) -> Result<Broker> {
-        Ok(match config {
-            BrokerConfig::Embedded => Broker::Embedded(Embedded::new(db, clock)),
-            BrokerConfig::RabbitMq { url } => Broker::RabbitMq(RabbitMq::open(url, EXCHANGE)?),
-        })
+        match config {
+            BrokerConfig::Embedded => {
+                let (db, clock, changed) = (db.clone(), clock.clone(), Arc::default());
+                Ok(Broker { tables: Tables { db, clock, changed }, server: None })
+            }
+            BrokerConfig::RabbitMq { url } => Broker::with_server(url, EXCHANGE, db, clock),
+        }
+    }
+
+    /// Opens a broker on a server, with an exchange of its own there.
+    pub fn with_server(url: &Secret, exchange: &str, db: &Db, clock: &Clock) -> Result<Broker> {
+        let broker = Broker::open(&BrokerConfig::Embedded, db, clock)?;
+        Ok(Broker { server: Some(RabbitMq::open(url, exchange)?), ..broker })
     }
 
     /// Makes a queue and what leads into it. On a server that is away it is done before the next publish.
@@ -129,9 +133,12 @@ impl Broker {
         if !name_fits(&subscription.queue) || !subscription.topics.iter().all(|topic| name_fits(topic)) {
             return Err(Error::invalid("queue", "a name is too long"));
         }
-        match self {
-            Broker::Embedded(it) => it.declare(subscription).await,
-            Broker::RabbitMq(it) => it.declare(subscription).await,
+        match &self.server {
+            None => self.tables.declare(subscription).await,
+            Some(server) => {
+                server.declare(subscription).await;
+                Ok(())
+            }
         }
     }
 
@@ -140,9 +147,9 @@ impl Broker {
         if !events.iter().all(|event| name_fits(&event.topic)) {
             return Err(Error::invalid("topic", "is too long"));
         }
-        match self {
-            Broker::Embedded(it) => it.publish(events).await,
-            Broker::RabbitMq(it) => it.publish(events).await,
+        match &self.server {
+            None => self.tables.publish(events).await,
+            Some(server) => server.publish(events).await,
         }
     }
 
@@ -151,35 +158,11 @@ impl Broker {
         Consumer::new(self, subscription)
     }
 
-    /// Lists dead letters of a queue, the oldest first.
-    pub async fn dead(&self, queue: &str, limit: usize) -> Result<Vec<Dead>> {
-        match self {
-            Broker::Embedded(it) => it.dead(queue, limit).await,
-            Broker::RabbitMq(it) => it.dead(queue, limit).await,
-        }
-    }
-
-    /// Puts a dead letter into its queue again, as if it had never been tried.
-    pub async fn replay(&self, queue: &str, event: Uuid) -> Result<()> {
-        match self {
-            Broker::Embedded(it) => it.replay(queue, event).await,
-            Broker::RabbitMq(it) => it.bury(queue, event, true).await,
-        }
-    }
-
-    /// Throws a dead letter away.
-    pub async fn discard(&self, queue: &str, event: Uuid) -> Result<()> {
-        match self {
-            Broker::Embedded(it) => it.discard(queue, event).await,
-            Broker::RabbitMq(it) => it.bury(queue, event, false).await,
-        }
-    }
-
-    /// Asks the backend how it is.
+    /// Asks the backend how it is. Of the tables the database tells.
     pub async fn probe(&self) -> Result<Probe> {
-        match self {
-            Broker::Embedded(it) => it.probe().await,
-            Broker::RabbitMq(it) => it.probe().await,
+        match &self.server {
+            None => Ok(in_process()),
+            Some(server) => server.probe().await,
         }
     }
 }

@@ -1,176 +1,140 @@
-//! A RabbitMQ server: one topic exchange, and for each queue a quorum queue (which counts deliveries), a queue of its
-//! dead letters, and queues where letters wait until they are tried again.
+//! A RabbitMQ server: one topic exchange, and a quorum queue (which counts deliveries) for each of ours. What fails
+//! goes to the tables and waits or lies there.
 //!
 //! The topology is declared again before each publish, on the same channel and without waiting: a queue or exchange
-//! that was deleted is there again when the events arrive. A publish is mandatory and confirmed; an event that comes
-//! back although a declared queue wants it is published again. Publishing and consuming have a connection each, since
-//! a server that runs out of memory stops reading from those that publish.
+//! that was deleted is there again when the events arrive. A publish is mandatory and confirmed; when an event comes
+//! back although a declared queue wants it, it is published again with those around it. Publishing and consuming have a
+//! connection each, since a server that runs out of memory stops reading from those that publish.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use lapin::message::BasicReturnMessage;
+use futures_util::TryFutureExt;
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, ExchangeKind};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use uuid::Uuid;
 
-use super::line::{Line, WITHIN};
 use super::{Event, Subscription};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::storage::Probe;
+use crate::storage::link::Link;
 
+/// How long any one step may take.
+const WITHIN: Duration = Duration::from_secs(2);
+/// A server that is silent for twice this is gone.
+const HEARTBEAT_SECONDS: u16 = 5;
 /// Events on their way at a time.
 const WINDOW: usize = 256;
-/// How often an event is published again that came back.
+/// How often events are published again that came back.
 const ROUNDS: usize = 3;
-/// Headers of a letter.
-const ATTEMPT: &str = "x-attempt";
-const ERROR: &str = "x-error";
 
-/// A broker on a RabbitMQ server. Cloning it gives the same broker.
-#[derive(Clone, Debug)]
-pub struct RabbitMq(Arc<Inner>);
+#[derive(Clone)]
+pub(super) struct RabbitMq(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
+    uri: AMQPUri,
     exchange: ShortString,
-    publishing: Line,
-    consuming: Line,
+    publishing: Way,
+    consuming: Way,
     /// Held while something is published: the client library pairs confirms and returns of one publisher only.
     publisher: tokio::sync::Mutex<Option<Channel>>,
-    /// Held while dead letters are looked at: two who look would each see a part.
-    looking: tokio::sync::Mutex<()>,
     known: Mutex<Vec<Subscription>>,
+    version: OnceLock<String>,
 }
 
-/// An event on its way into an exchange, or into one queue.
-struct Outgoing<'a> {
-    exchange: &'a str,
-    key: &'a str,
-    event: &'a Event,
-    attempt: u32,
-    error: &'a str,
+pub(super) type Way = Link<Arc<Connection>>;
+
+impl std::fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address holds the password.
+        f.debug_struct("RabbitMq").field("exchange", &self.0.exchange).finish_non_exhaustive()
+    }
 }
 
 impl RabbitMq {
     /// Reads the address; the server is asked on first use.
-    pub fn open(url: &Secret, exchange: &str) -> Result<RabbitMq> {
+    pub(super) fn open(url: &Secret, exchange: &str) -> Result<RabbitMq> {
+        let wrong = |_| Error::invalid("amqp_url", "is not the address of a RabbitMQ server");
+        let mut uri: AMQPUri = url.expose().parse().map_err(wrong)?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(RabbitMq(Arc::new(Inner {
+            uri,
             exchange: exchange.into(),
-            publishing: Line::new(url, "folio publishes")?,
-            consuming: Line::new(url, "folio consumes")?,
+            publishing: Link::new("broker", WITHIN, WITHIN),
+            consuming: Link::new("broker", WITHIN, WITHIN),
             publisher: Default::default(),
-            looking: Default::default(),
             known: Mutex::default(),
+            version: OnceLock::new(),
         })))
     }
 
-    pub(super) async fn looking(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.looking.lock().await
-    }
-
-    pub(super) fn consuming(&self) -> &Line {
+    pub(super) fn consuming(&self) -> &Way {
         &self.0.consuming
     }
 
-    pub(super) async fn declare(&self, subscription: &Subscription) -> Result<()> {
+    pub(super) async fn declare(&self, subscription: &Subscription) {
         {
             let mut known = self.0.known.lock();
             known.retain(|it| it.queue != subscription.queue);
             known.push(subscription.clone());
         }
-        match self.0.consuming.channel().await {
-            Ok(channel) => self.0.consuming.step(self.topology(&channel, subscription, false)).await,
-            // It is done before the next publish.
-            Err(_) => Ok(()),
+        // Where that fails it is done before the next publish.
+        if let Ok(channel) = self.channel(&self.0.consuming).await {
+            let _ = step(&self.0.consuming, self.topology(&channel, subscription, false)).await;
         }
     }
 
-    /// Declares a queue and what belongs to it. Without waiting, a refusal closes the channel.
-    pub(super) async fn topology(
-        &self,
-        channel: &Channel,
-        subscription: &Subscription,
-        nowait: bool,
-    ) -> lapin::Result<()> {
+    /// Declares a queue and what leads into it. Without waiting, a refusal closes the channel.
+    async fn topology(&self, channel: &Channel, subscription: &Subscription, nowait: bool) -> lapin::Result<()> {
         let exchange = self.0.exchange.clone();
         let options = ExchangeDeclareOptions { durable: true, nowait, ..Default::default() };
         channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
         let durable = QueueDeclareOptions { durable: true, nowait, ..Default::default() };
         let queue = ShortString::from(subscription.queue.as_str());
-        channel.queue_declare(queue.clone(), durable, quorum()).await?;
-        channel.queue_declare(dead_queue(&queue.to_string()).into(), durable, FieldTable::default()).await?;
+        let mut quorum = FieldTable::default();
+        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        // Without a limit what is given back goes to the end of the queue. Ours counts before this one is reached.
+        quorum.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
+        channel.queue_declare(queue.clone(), durable, quorum).await?;
         for topic in &subscription.topics {
-            let options = QueueBindOptions { nowait };
-            let table = FieldTable::default();
-            channel.queue_bind(queue.clone(), exchange.clone(), topic.as_str().into(), options, table).await?;
+            let (options, topic) = (QueueBindOptions { nowait }, topic.as_str().into());
+            channel.queue_bind(queue.clone(), exchange.clone(), topic, options, FieldTable::default()).await?;
         }
         Ok(())
     }
 
     pub(super) async fn publish(&self, events: &[Event]) -> Result<()> {
         let known = self.0.known.lock().clone();
-        let exchange = self.0.exchange.to_string();
-        for window in events.chunks(WINDOW) {
-            let letters = window.iter();
-            let mut left: Vec<Outgoing<'_>> = letters
-                .map(|event| Outgoing { exchange: &exchange, key: &event.topic, event, attempt: 1, error: "" })
-                .collect();
+        'windows: for window in events.chunks(WINDOW) {
             for _ in 0..ROUNDS {
-                let returned = self.send(&known, &left).await?;
-                let wanted = |topic: &str| known.iter().any(|queue| queue.wants(topic));
-                left.retain(|it| returned.contains(&it.event.id) && wanted(it.key));
-                if left.is_empty() {
-                    break;
+                if self.send(&known, window).await? {
+                    continue 'windows;
                 }
             }
-            if !left.is_empty() {
-                return Err(Error::unavailable("broker"));
-            }
+            return Err(self.0.publishing.refusal());
         }
         Ok(())
     }
 
-    /// Puts a letter straight into one queue, which is made first.
-    pub(super) async fn put(&self, queue: &str, ttl_ms: Option<u32>, event: &Event, tried: (u32, &str)) -> Result<()> {
-        let (attempt, error) = tried;
-        let mut name = queue.to_owned();
-        if let Some(ttl_ms) = ttl_ms {
-            name = format!("{queue}.retry.{ttl_ms}");
-            let mut table = FieldTable::default();
-            table.insert("x-message-ttl".into(), AMQPValue::LongUInt(ttl_ms));
-            table.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
-            table.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(queue.into()));
-            let channel = self.0.consuming.channel().await?;
-            let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-            self.0.consuming.step(channel.queue_declare(name.as_str().into(), durable, table)).await?;
-        }
-        let known = self.0.known.lock().clone();
-        let letter = Outgoing { exchange: "", key: &name, event, attempt, error };
-        let returned = self.send(&known, &[letter]).await?;
-        if returned.is_empty() { Ok(()) } else { Err(Error::unavailable("broker")) }
-    }
-
-    /// Publishes in one go, and tells which events came back or were not kept.
-    async fn send(&self, known: &[Subscription], letters: &[Outgoing<'_>]) -> Result<HashSet<Uuid>> {
-        let line = &self.0.publishing;
-        let held = timeout(2 * WITHIN, self.0.publisher.lock()).await;
-        let mut held = held.map_err(|_| Error::unavailable("broker"))?;
-        if line.is_blocked().await {
-            return Err(Error::unavailable("broker"));
-        }
+    /// Publishes in one go, and tells whether everything is where it should be.
+    async fn send(&self, known: &[Subscription], events: &[Event]) -> Result<bool> {
+        let Inner { publishing, publisher, .. } = &*self.0;
+        let mut held = timeout(2 * WITHIN, publisher.lock()).await.map_err(|_| publishing.refusal())?;
+        self.connection(publishing).await?;
         // Taken out: who gives up on the way leaves confirms behind that nobody could tell from those of the next.
         let channel = match held.take().filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
             None => {
-                let channel = line.channel().await?;
-                line.step(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+                let channel = self.channel(publishing).await?;
+                step(publishing, channel.confirm_select(ConfirmSelectOptions::default())).await?;
                 channel
             }
         };
@@ -178,80 +142,84 @@ impl RabbitMq {
             for subscription in known {
                 self.topology(&channel, subscription, true).await?;
             }
-            transmit(&channel, letters).await
+            self.transmit(&channel, known, events).await
         };
-        let returned = line.step(sending).await?;
+        let sent = step(publishing, sending).await?;
         *held = Some(channel);
-        Ok(returned)
+        Ok(sent)
+    }
+
+    async fn transmit(&self, channel: &Channel, known: &[Subscription], events: &[Event]) -> lapin::Result<bool> {
+        let mut confirms = Vec::with_capacity(events.len());
+        for event in events {
+            let properties = BasicProperties::default()
+                .with_content_type("application/json".into())
+                .with_delivery_mode(2)
+                .with_message_id(event.id.to_string().into());
+            let body = serde_json::to_vec(event).expect("an event is plain JSON");
+            let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let (exchange, topic) = (self.0.exchange.clone(), event.topic.as_str().into());
+            confirms.push(channel.basic_publish(exchange, topic, mandatory, &body, properties).await?);
+        }
+        let mut kept = true;
+        for confirm in confirms {
+            let confirm = confirm.await?;
+            kept &= !confirm.is_nack();
+            // Which confirm a returned message hangs at is chance.
+            if let Some(back) = confirm.take_message() {
+                let topic = back.delivery.routing_key.to_string();
+                kept &= !known.iter().any(|subscription| subscription.wants(&topic));
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn connection(&self, way: &Way) -> Result<Arc<Connection>> {
+        let properties = ConnectionProperties::default().with_connection_name("folio".into());
+        let dial = Connection::connect_uri(self.0.uri.clone(), properties).map_ok(Arc::new);
+        let connection = way.connection(|it| it.status().connected(), dial).await?;
+        if connection.status().blocked() {
+            tracing::warn!("the broker takes no messages now: it has no memory or no disk left");
+            return Err(way.refusal());
+        }
+        Ok(connection)
+    }
+
+    pub(super) async fn channel(&self, way: &Way) -> Result<Channel> {
+        let connection = self.connection(way).await?;
+        step(way, connection.create_channel()).await
     }
 
     pub(super) async fn probe(&self) -> Result<Probe> {
-        let channel = self.0.consuming.channel().await?;
+        let channel = self.channel(&self.0.consuming).await?;
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let table = FieldTable::default();
         let declared = channel.exchange_declare(self.0.exchange.clone(), ExchangeKind::Topic, options, table);
-        let configure = timeout(WITHIN, declared).await.map_err(|_| Error::unavailable("broker"))?.is_ok();
-        let version = self.0.consuming.version().await.unwrap_or_else(|| "unknown".to_owned());
+        let configure = timeout(WITHIN, declared).await.map_err(|_| self.0.consuming.refusal())?.is_ok();
+        if let (None, Ok(Some(version))) = (self.0.version.get(), timeout(WITHIN, self.greeted()).await) {
+            let _ = self.0.version.set(version);
+        }
+        let version = self.0.version.get().map_or("unknown", String::as_str).to_owned();
         Ok(Probe { backend: "rabbitmq", version, rights: vec![("configure", configure)] })
     }
-}
 
-async fn transmit(channel: &Channel, letters: &[Outgoing<'_>]) -> lapin::Result<HashSet<Uuid>> {
-    let mut confirms = Vec::with_capacity(letters.len());
-    for it in letters {
-        let mut headers = FieldTable::default();
-        headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(it.attempt.into()));
-        headers.insert(ERROR.into(), AMQPValue::LongString(it.error.into()));
-        let properties = BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_delivery_mode(2)
-            .with_message_id(it.event.id.to_string().into())
-            .with_headers(headers);
-        let body = serde_json::to_vec(it.event).expect("an event is plain JSON");
-        let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
-        confirms.push(channel.basic_publish(it.exchange.into(), it.key.into(), mandatory, &body, properties).await?);
+    /// The version, from what the server tells whoever greets it. The client library keeps it to itself.
+    async fn greeted(&self) -> Option<String> {
+        let AMQPUri { scheme: AMQPScheme::AMQP, authority, .. } = &self.0.uri else { return None };
+        let mut stream = TcpStream::connect((&*authority.host, authority.port)).await.ok()?;
+        stream.write_all(b"AMQP\0\0\x09\x01").await.ok()?;
+        let mut answer = vec![0; 4096];
+        let count = stream.read(&mut answer).await.ok()?;
+        // A field of a table: its name, `S` for a long string, four bytes of length, the text.
+        let mark = b"\x07versionS";
+        let at = answer[..count].windows(mark.len()).position(|it| it == mark)? + mark.len();
+        let (length, text) = answer[at..count].split_first_chunk::<4>()?;
+        let text = text.get(..u32::from_be_bytes(*length) as usize)?;
+        String::from_utf8(text.to_vec()).ok()
     }
-    let mut back = HashSet::new();
-    for (it, confirm) in letters.iter().zip(confirms) {
-        let confirm = confirm.await?;
-        if confirm.is_nack() {
-            back.insert(it.event.id);
-        }
-        // Which confirm a returned message hangs at is chance; whose it is stands in it.
-        back.extend(confirm.take_message().as_ref().and_then(returned_id));
-    }
-    Ok(back)
 }
 
-fn returned_id(message: &BasicReturnMessage) -> Option<Uuid> {
-    message.delivery.properties.message_id().as_ref()?.as_str().parse().ok()
-}
-
-/// Reads a letter: the event, how often it was handed out, and its last error. What is no letter of ours is `None`.
-pub(super) fn read(body: &[u8], properties: &BasicProperties) -> Option<(Event, u32, String)> {
-    let event = serde_json::from_slice(body).ok()?;
-    let header = |name: &str| properties.headers().as_ref().and_then(|it| it.inner().get(name));
-    let count = |name: &str| match header(name) {
-        Some(AMQPValue::LongLongInt(count)) => u32::try_from(*count).unwrap_or(0),
-        Some(AMQPValue::LongInt(count)) => u32::try_from(*count).unwrap_or(0),
-        Some(AMQPValue::LongUInt(count)) => *count,
-        _ => 0,
-    };
-    let error = match header(ERROR) {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        _ => String::new(),
-    };
-    Some((event, count(ATTEMPT).max(1).saturating_add(count("x-delivery-count")), error))
-}
-
-pub(super) fn dead_queue(queue: &str) -> String {
-    format!("{queue}.dead")
-}
-
-fn quorum() -> FieldTable {
-    let mut table = FieldTable::default();
-    table.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    // Without a limit what is given back goes to the end of the queue. Ours counts before this one is reached.
-    table.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
-    table
+/// After a soft error the server is there: it said no.
+pub(super) async fn step<T>(way: &Way, step: impl Future<Output = lapin::Result<T>>) -> Result<T> {
+    way.step(step, lapin::Error::is_amqp_soft_error).await
 }

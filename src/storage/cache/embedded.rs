@@ -12,8 +12,8 @@ use crate::clock::{Clock, Moment};
 const ENTRY_BYTES: usize = 128;
 
 /// A cache in memory.
-#[derive(Clone, Debug)]
-pub struct Embedded {
+#[derive(Debug)]
+pub(super) struct Embedded {
     entries: moka::sync::Cache<String, Entry>,
     clock: Clock,
 }
@@ -27,7 +27,7 @@ struct Entry {
 
 impl Embedded {
     /// An empty cache that holds so many bytes at most.
-    pub fn new(bytes_max: u64, clock: &Clock) -> Embedded {
+    pub(super) fn new(bytes_max: u64, clock: &Clock) -> Embedded {
         let weigh = |key: &String, entry: &Entry| {
             let bytes = key.len() + entry.value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES;
             u32::try_from(bytes).unwrap_or(u32::MAX)

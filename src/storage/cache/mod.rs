@@ -6,27 +6,25 @@
 //! - A removal that does not reach the server is remembered (up to [`UNSENT_MAX`]) and sent before anything else once
 //!   it is back; until then this node misses that key. If the process ends before, the copy lives for the rest of its
 //!   time to live: that bounds how long anything may be stale, so nothing is kept without one.
-//! - Of callers that miss one key at once, one loads and the others wait for it.
+//! - Of callers that miss one key at once, one loads and the others hear what it hears.
 
 mod embedded;
 mod redis;
 
-pub use self::embedded::Embedded;
-pub use self::redis::Redis;
-
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dashmap::DashMap;
-use tokio::sync::OnceCell;
 
+use self::embedded::Embedded;
+use self::redis::Remote;
 use super::Probe;
+use super::redis::Redis;
 use crate::clock::Clock;
 use crate::config::CacheConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long a removal keeps loads that began before it from bringing the old value back.
 pub const MARK_FOR: Duration = Duration::from_secs(10);
@@ -42,34 +40,27 @@ pub struct Cache(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     backend: Backend,
-    flights: DashMap<String, Flight>,
-    counts: Counters,
+    /// Loads that several may wait for, by the removals before them and the key. Nothing stays in it.
+    loads: moka::future::Cache<(u64, String), Bytes>,
+    removals: AtomicU64,
+    counts: Counts,
 }
-
-type Flight = Arc<OnceCell<Bytes>>;
 
 #[derive(Debug)]
 enum Backend {
     Embedded(Embedded),
-    Redis(Box<Redis>),
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    failures: AtomicU64,
+    Redis(Box<Remote>),
 }
 
 /// How a cache was used since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Counts {
     /// Reads that found a value.
-    pub hits: u64,
+    pub hits: AtomicU64,
     /// Reads that found none, those that failed among them.
-    pub misses: u64,
+    pub misses: AtomicU64,
     /// Reads and writes that the backend did not answer.
-    pub failures: u64,
+    pub failures: AtomicU64,
 }
 
 impl Cache {
@@ -77,9 +68,13 @@ impl Cache {
     pub fn open(config: &CacheConfig, clock: &Clock) -> Result<Cache> {
         let backend = match config {
             CacheConfig::Embedded { bytes_max } => Backend::Embedded(Embedded::new(*bytes_max, clock)),
-            CacheConfig::Redis { url, prefix } => Backend::Redis(Box::new(Redis::open(url, prefix)?)),
+            CacheConfig::Redis { url, prefix } => {
+                Backend::Redis(Box::new(Remote::new(Redis::open(url, prefix, "cache")?)))
+            }
         };
-        Ok(Cache(Arc::new(Shared { backend, flights: DashMap::new(), counts: Counters::default() })))
+        let loads = moka::future::Cache::builder().max_capacity(0).time_to_live(Duration::ZERO).build();
+        let (removals, counts) = Default::default();
+        Ok(Cache(Arc::new(Shared { backend, loads, removals, counts })))
     }
 
     /// Finds a value.
@@ -90,7 +85,7 @@ impl Cache {
         });
         let found = found.flatten();
         let counter = if found.is_some() { &self.0.counts.hits } else { &self.0.counts.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, Relaxed);
         found
     }
 
@@ -102,18 +97,14 @@ impl Cache {
     /// Removes a value. An error says that it may still be seen by other nodes for a while.
     pub async fn remove(&self, key: &str) -> Result<()> {
         // Whoever asks from now on does not join a load that began before.
-        self.0.flights.remove(key);
-        let removed = match &self.0.backend {
+        self.0.removals.fetch_add(1, Relaxed);
+        match &self.0.backend {
             Backend::Embedded(it) => {
                 it.remove(key);
                 Ok(())
             }
-            Backend::Redis(it) => it.remove(key).await,
-        };
-        if removed.is_err() {
-            self.0.counts.failures.fetch_add(1, Ordering::Relaxed);
+            Backend::Redis(it) => it.remove(key).await.inspect_err(|_| self.failed()),
         }
-        removed
     }
 
     /// Finds a value, or loads and keeps it. What a load refuses is not kept: the next caller loads again.
@@ -125,27 +116,25 @@ impl Cache {
         if let Some(found) = self.find(key).await {
             return Ok(found);
         }
-        let seat = Seat::take(&self.0.flights, key);
-        let loading = seat.flight.get_or_try_init(|| async {
+        let load = self.0.loads.try_get_with((self.0.removals.load(Relaxed), key.to_owned()), async {
             let loaded = load().await?;
             self.write(key, &loaded, ttl, true).await;
             Ok(loaded)
         });
-        loading.await.cloned()
+        // It is large, and a hit does without it.
+        Box::pin(load).await.map_err(|error: Arc<Error>| (*error).clone())
     }
 
     /// How it was used since the start.
-    pub fn counts(&self) -> Counts {
-        let Counters { hits, misses, failures } = &self.0.counts;
-        let [hits, misses, failures] = [hits, misses, failures].map(|it| it.load(Ordering::Relaxed));
-        Counts { hits, misses, failures }
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// Asks the backend how it is.
     pub async fn probe(&self) -> Result<Probe> {
         match &self.0.backend {
             Backend::Embedded(_) => Ok(super::in_process()),
-            Backend::Redis(it) => it.probe().await,
+            Backend::Redis(it) => it.redis.probe().await,
         }
     }
 
@@ -163,28 +152,10 @@ impl Cache {
     }
 
     fn tried<T>(&self, outcome: Result<T>) -> Option<T> {
-        outcome.inspect_err(|_| _ = self.0.counts.failures.fetch_add(1, Ordering::Relaxed)).ok()
+        outcome.inspect_err(|_| self.failed()).ok()
     }
-}
 
-/// A caller's place in a load that several wait for. The last one out, or the first one done, closes it.
-struct Seat<'a> {
-    flights: &'a DashMap<String, Flight>,
-    key: &'a str,
-    flight: Flight,
-}
-
-impl<'a> Seat<'a> {
-    fn take(flights: &'a DashMap<String, Flight>, key: &'a str) -> Seat<'a> {
-        let flight = flights.entry(key.to_owned()).or_default().clone();
-        Seat { flights, key, flight }
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        self.flights.remove_if(self.key, |_, flight| {
-            Arc::ptr_eq(flight, &self.flight) && (flight.initialized() || Arc::strong_count(flight) <= 2)
-        });
+    fn failed(&self) {
+        self.0.counts.failures.fetch_add(1, Relaxed);
     }
 }

@@ -44,19 +44,17 @@ impl Db {
 
     /// A statement that reads.
     pub fn sql(&self, sql: impl Into<Sql>) -> Stmt<'_> {
-        let text = sql.into().text(self.engine());
         match self {
-            Db::Sqlite { read, .. } => Stmt::Sqlite(Target::Pool(read), sqlx::query(text)),
-            Db::Postgres(pool) => Stmt::Postgres(Target::Pool(pool), sqlx::query(text)),
+            Db::Sqlite { read, .. } => Stmt::sqlite(Target::Pool(read), sql),
+            Db::Postgres(pool) => Stmt::postgres(Target::Pool(pool), sql),
         }
     }
 
     /// A statement that writes and is a transaction of its own.
     pub fn write(&self, sql: impl Into<Sql>) -> Stmt<'_> {
-        let text = sql.into().text(self.engine());
         match self {
-            Db::Sqlite { write, .. } => Stmt::Sqlite(Target::Pool(write), sqlx::query(text)),
-            Db::Postgres(pool) => Stmt::Postgres(Target::Pool(pool), sqlx::query(text)),
+            Db::Sqlite { write, .. } => Stmt::sqlite(Target::Pool(write), sql),
+            Db::Postgres(pool) => Stmt::postgres(Target::Pool(pool), sql),
         }
     }
 
@@ -99,14 +97,6 @@ pub enum Conn {
 }
 
 impl Conn {
-    /// Tells the engine.
-    pub const fn engine(&self) -> Engine {
-        match self {
-            Conn::Sqlite(_) => Engine::Sqlite,
-            Conn::Postgres(_) => Engine::Postgres,
-        }
-    }
-
     /// Opens a write transaction on this connection.
     pub async fn begin(&mut self) -> Result<Tx<'_>> {
         Ok(match self {
@@ -117,29 +107,10 @@ impl Conn {
 
     /// A statement on this connection.
     pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
-        let text = sql.into().text(self.engine());
         match self {
-            Conn::Sqlite(conn) => Stmt::Sqlite(Target::Conn(&mut **conn), sqlx::query(text)),
-            Conn::Postgres(conn) => Stmt::Postgres(Target::Conn(&mut **conn), sqlx::query(text)),
+            Conn::Sqlite(conn) => Stmt::sqlite(Target::Conn(&mut **conn), sql),
+            Conn::Postgres(conn) => Stmt::postgres(Target::Conn(&mut **conn), sql),
         }
-    }
-
-    /// Runs one text that is a transaction, with one way to the engine: on SQLite it begins and commits by itself. An
-    /// error rolls it back; when nobody waits for its end, the connection ends with it.
-    pub async fn transact<T: Record>(
-        &mut self,
-        sql: impl Into<Sql>,
-        bind: impl for<'q> FnOnce(Stmt<'q>) -> Stmt<'q>,
-    ) -> Result<Vec<T>> {
-        let mut open = Open { conn: self, settled: false };
-        // Every row: SQLite stops behind the last one that is asked for and leaves the rest undone.
-        let rows = bind(open.conn.sql(sql)).all().await;
-        if rows.is_err() && open.conn.engine() == Engine::Sqlite {
-            // Fails where the transaction never began or SQLite has ended it.
-            let _ = open.conn.sql("ROLLBACK").execute().await;
-        }
-        open.settled = true;
-        rows
     }
 
     /// Keeps the connection from going back to the pool: for one whose state nobody knows, or that holds something
@@ -148,20 +119,6 @@ impl Conn {
         match self {
             Conn::Sqlite(conn) => conn.close_on_drop(),
             Conn::Postgres(conn) => conn.close_on_drop(),
-        }
-    }
-}
-
-/// A connection in a transaction that only SQLite knows of.
-struct Open<'c> {
-    conn: &'c mut Conn,
-    settled: bool,
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.conn.close_on_drop();
         }
     }
 }
@@ -176,20 +133,11 @@ pub enum Tx<'c> {
 }
 
 impl Tx<'_> {
-    /// Tells the engine.
-    pub const fn engine(&self) -> Engine {
-        match self {
-            Tx::Sqlite(_) => Engine::Sqlite,
-            Tx::Postgres(_) => Engine::Postgres,
-        }
-    }
-
     /// A statement in this transaction.
     pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
-        let text = sql.into().text(self.engine());
         match self {
-            Tx::Sqlite(tx) => Stmt::Sqlite(Target::Conn(&mut **tx), sqlx::query(text)),
-            Tx::Postgres(tx) => Stmt::Postgres(Target::Conn(&mut **tx), sqlx::query(text)),
+            Tx::Sqlite(tx) => Stmt::sqlite(Target::Conn(&mut **tx), sql),
+            Tx::Postgres(tx) => Stmt::postgres(Target::Conn(&mut **tx), sql),
         }
     }
 
@@ -205,7 +153,8 @@ impl Tx<'_> {
     ) -> Result<u64> {
         let mut changed = 0;
         for chunk in rows.chunks(PARAMETERS_MAX / columns) {
-            let values = placeholders(self.engine(), chunk.len(), columns);
+            let engine = if matches!(self, Tx::Sqlite(_)) { Engine::Sqlite } else { Engine::Postgres };
+            let values = placeholders(engine, chunk.len(), columns);
             let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
             changed += chunk.iter().fold(stmt, &bind).execute().await?;
         }

@@ -7,7 +7,6 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, Row};
-use tokio::time::timeout;
 
 use super::{Db, Result};
 use crate::config::DatabaseConfig;
@@ -16,8 +15,6 @@ use crate::storage::Probe;
 
 /// How long anybody waits for a connection.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
-/// How long a probe may take.
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
 /// A connection that rested this long is looked at before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 
@@ -53,9 +50,9 @@ impl Db {
                 let lasting =
                     || SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None).test_before_acquire(false);
                 let write = bounded(lasting(), 1).connect_with(options.clone()).await?;
-                let durable = durability(&write).await?;
-                if durable != ("wal".to_owned(), 2) {
-                    let (journal, synchronous) = durable;
+                let promises = "SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous";
+                let (journal, synchronous): (String, i64) = sqlx::query_as(promises).fetch_one(&write).await?;
+                if (&*journal, synchronous) != ("wal", 2) {
                     let why = format!(
                         "{}: the file does not keep what it confirms: journal_mode is {journal} instead of wal, \
                          synchronous is {synchronous} instead of 2",
@@ -81,12 +78,8 @@ impl Db {
         }
     }
 
-    /// Tells version and rights, or within three seconds that it is not there.
+    /// Tells version and rights. Whoever asks says how long that may take.
     pub async fn probe(&self) -> Outcome<Probe> {
-        timeout(PROBE_WITHIN, self.look()).await.unwrap_or(Err(Error::unavailable("database")))
-    }
-
-    async fn look(&self) -> Outcome<Probe> {
         match self {
             Db::Sqlite { .. } => {
                 let (version,): (String,) = self.sql("SELECT sqlite_version()").one().await?;
@@ -104,8 +97,7 @@ impl Db {
                     )
                     .one()
                     .await?;
-                let rights = vec![("create tables", create), ("write", writes)];
-                Ok(Probe { backend: "postgresql", version, rights })
+                Ok(Probe { backend: "postgresql", version, rights: vec![("create tables", create), ("write", writes)] })
             }
         }
     }
@@ -113,14 +105,6 @@ impl Db {
 
 fn bounded<DB: sqlx::Database>(pool: PoolOptions<DB>, connections_max: u32) -> PoolOptions<DB> {
     pool.max_connections(connections_max).acquire_timeout(ACQUIRE_WITHIN)
-}
-
-/// What the file really promises: journal mode and level of synchronisation.
-async fn durability(write: &sqlx::SqlitePool) -> Result<(String, i64)> {
-    let mut conn = write.acquire().await?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *conn).await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *conn).await?;
-    Ok((journal, synchronous))
 }
 
 /// Whether a session can be written through: after a failover an old one may lead to a server that only reads. A

@@ -93,7 +93,15 @@ macro_rules! run {
     };
 }
 
-impl Stmt<'_> {
+impl<'e> Stmt<'e> {
+    pub(super) fn sqlite(at: Target<'e, Sqlite>, sql: impl Into<Sql>) -> Stmt<'e> {
+        Stmt::Sqlite(at, sqlx::query(sql.into().text(Engine::Sqlite)))
+    }
+
+    pub(super) fn postgres(at: Target<'e, Postgres>, sql: impl Into<Sql>) -> Stmt<'e> {
+        Stmt::Postgres(at, sqlx::query(sql.into().text(Engine::Postgres)))
+    }
+
     /// Binds the next value.
     pub fn bind(self, value: impl Param) -> Self {
         match self {

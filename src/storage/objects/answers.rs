@@ -46,12 +46,6 @@ pub(super) fn stat(answer: &impl HasEtagFromHeaders) -> Result<Stat> {
     })
 }
 
-/// The first byte and the size of the whole, of `bytes first-last/size`.
-pub(super) fn content_range(header: &str) -> Option<(u64, u64)> {
-    let (part, size) = header.strip_prefix("bytes ")?.split_once('/')?;
-    Some((part.split_once('-')?.0.parse().ok()?, size.parse().ok()?))
-}
-
 /// What a completed upload is known by. A server may answer that all is well and name an error further down.
 pub(super) fn completed(answer: &impl HasS3Fields) -> Option<String> {
     let etag = str::from_utf8(answer.body()).ok()?.split_once("<ETag>")?.1.split_once("</ETag>")?.0;

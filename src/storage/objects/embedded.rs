@@ -34,7 +34,7 @@ pub(super) struct Files {
     kept: Arc<Path>,
     arriving: Arc<Path>,
     links: hmac::Key,
-    pub(super) clock: Clock,
+    clock: Clock,
 }
 
 impl Files {
@@ -153,8 +153,8 @@ impl Files {
         })
     }
 
-    pub(super) async fn version(&self) -> Result<String> {
-        Ok(LABEL_MARK.to_owned())
+    pub(super) async fn version(&self) -> Result<(&'static str, String)> {
+        Ok(("files", LABEL_MARK.to_owned()))
     }
 
     async fn find(&self, key: &str) -> Result<(File, Stat)> {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ::minio::s3::builders::{CreateMultipartUpload, PutObject, UploadPart};
+use ::minio::s3::builders::UploadPart;
 use ::minio::s3::client::Method;
 use ::minio::s3::creds::StaticProvider;
 use ::minio::s3::error::{Error as S3Error, ValidationErr};
@@ -17,37 +17,35 @@ use ::minio::s3::multimap_ext::Multimap;
 use ::minio::s3::response::BucketExistsResponse;
 use ::minio::s3::response_traits::HasEtagFromHeaders;
 use ::minio::s3::segmented_bytes::SegmentedBytes;
-use ::minio::s3::types::{BucketName, ObjectKey, PartInfo, Region, S3Api, ToStream};
+use ::minio::s3::types::{BucketName, ETag, ObjectKey, PartInfo, Region, S3Api, ToStream};
 use ::minio::s3::{MinioClient, MinioClientBuilder};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 
-use super::answers::{GONE, code, completed, content_range, header, refused, stat};
+use super::answers::{GONE, code, completed, header, refused, stat};
 use super::transfer::Intake;
 use super::{Found, Listed, Range, Reading, Stat, Stored, Upload};
 use crate::clock::Clock;
 use crate::config::S3Config;
 use crate::error::{Error, Result};
 
-/// Uploads that were dropped and wait for the sweep; older ones are left to the server.
-const ABANDONED_MAX: usize = 1_024;
-const PARTS_MAX: u16 = 10_000;
+/// Uploads that are under way or wait for the sweep; what is more is left to the server when it is dropped.
+const BEGUN_MAX: usize = 1_024;
+const PARTS_MAX: usize = 10_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     client: MinioClient,
     name: BucketName,
-    part_bytes: usize,
-    answer_within: Duration,
-    transfer_within: Duration,
+    config: Arc<S3Config>,
     made: Arc<AtomicBool>,
-    abandoned: Arc<Mutex<Vec<Begun>>>,
-    pub(super) clock: Clock,
+    begun: Arc<Mutex<Vec<Arc<Begun>>>>,
+    clock: Clock,
 }
 
-/// An upload in parts.
-#[derive(Clone, Debug)]
+/// An upload in parts. One that nobody else holds was dropped on the way.
+#[derive(Debug)]
 struct Begun {
     key: String,
     id: String,
@@ -62,16 +60,8 @@ impl Bucket {
         let provider = StaticProvider::new(&config.key, config.secret.expose(), None);
         let client = MinioClientBuilder::new(url).provider(Some(provider)).build().map_err(refused)?;
         let name = BucketName::new(&config.bucket).map_err(wrong("bucket"))?;
-        Ok(Bucket {
-            client,
-            name,
-            part_bytes: config.part_bytes,
-            answer_within: config.answer_within,
-            transfer_within: config.transfer_within,
-            made: Arc::default(),
-            abandoned: Arc::default(),
-            clock: clock.clone(),
-        })
+        let (made, begun) = Default::default();
+        Ok(Bucket { client, name, config: Arc::new(config.clone()), made, begun, clock: clock.clone() })
     }
 
     pub(super) async fn put<S>(&self, upload: &Upload<'_>, mut intake: Intake<S>) -> Result<Stored>
@@ -79,96 +69,115 @@ impl Bucket {
         S: Stream<Item = Result<Bytes>>,
     {
         self.make().await?;
-        let content_type = upload.content_type.to_owned();
-        let (content, ended) = self.part(&mut intake).await?;
-        let etag = if ended {
-            let call = async {
-                let call = UploadPart::builder().client(self.client.clone()).bucket(self.name.clone());
-                let call = call.object(ObjectKey::new(upload.key)?).content_type(content_type);
-                let call = call.data(Arc::new(SegmentedBytes::from(content))).build();
-                Ok(PutObject::builder().inner(call).build().send().await?.etag()?.into_inner())
-            };
-            self.transfer(call).await?
+        let first = self.part(&mut intake).await?;
+        let etag = if first.len() < self.config.part_bytes {
+            self.send(upload, None, first).await?.into_inner()
         } else {
-            let call = async {
-                let call = CreateMultipartUpload::builder().client(self.client.clone()).bucket(self.name.clone());
-                let call = call.object(ObjectKey::new(upload.key)?).content_type(content_type).build();
-                Ok(call.send().await?.upload_id().await?.to_string())
-            };
-            let begun = Begun { key: upload.key.to_owned(), id: self.transfer(call).await? };
-            let mut unfinished = Unfinished { bucket: self, begun: Some(begun.clone()) };
-            let sent = self.put_parts(&begun, content, &mut intake).await;
-            if sent.is_ok() || self.abort(&begun).await.is_ok() {
-                unfinished.begun = None;
-            }
-            sent?
+            self.put_parts(upload, first, &mut intake).await?
         };
         let (bytes, sha256) = intake.finish();
         Ok(Stored { bytes, sha256, etag })
     }
 
-    async fn put_parts<S>(&self, begun: &Begun, mut content: Bytes, intake: &mut Intake<S>) -> Result<String>
+    async fn put_parts<S>(&self, upload: &Upload<'_>, first: Bytes, intake: &mut Intake<S>) -> Result<String>
     where
         S: Stream<Item = Result<Bytes>>,
     {
-        let (mut parts, mut ended) = (Vec::new(), false);
-        loop {
-            let number = parts.len() as u16 + 1;
-            if number > PARTS_MAX {
-                return Err(Error::TooLarge("the content has more parts than a server takes"));
-            }
-            let size = content.len() as u64;
-            let call = async {
-                let content = SegmentedBytes::from(content);
-                let call = self.client.upload_part(&self.name, &begun.key, &*begun.id, number, content)?;
-                Ok(PartInfo::new(number, call.build().send().await?.etag()?, size, None))
-            };
-            parts.push(self.transfer(call).await?);
-            if ended {
-                break;
-            }
-            (content, ended) = self.part(intake).await?;
-            if content.is_empty() {
-                break;
+        let call = async {
+            let call = self.client.create_multipart_upload(&self.name, upload.key)?;
+            let call = call.content_type(upload.content_type.to_owned());
+            Ok(call.build().send().await?.upload_id().await?.to_string())
+        };
+        let begun = Arc::new(Begun { key: upload.key.to_owned(), id: self.transfer(call).await? });
+        {
+            let mut all = self.begun.lock();
+            if all.len() < BEGUN_MAX {
+                all.push(begun.clone());
             }
         }
-        let call = self.client.complete_multipart_upload(&self.name, &begun.key, &*begun.id, parts);
+        let sent = self.send_parts(upload, &begun.id, first, intake).await;
+        match &sent {
+            Ok(_) => self.forget(&begun),
+            // Where that fails it is left to the sweep, as it is when this is dropped.
+            Err(_) => drop(self.abort(&begun).await),
+        }
+        sent
+    }
+
+    async fn send_parts<S>(
+        &self,
+        upload: &Upload<'_>,
+        id: &str,
+        mut part: Bytes,
+        intake: &mut Intake<S>,
+    ) -> Result<String>
+    where
+        S: Stream<Item = Result<Bytes>>,
+    {
+        let mut parts = Vec::new();
+        while !part.is_empty() {
+            if parts.len() == PARTS_MAX {
+                return Err(Error::TooLarge("the content has more parts than a server takes"));
+            }
+            let (number, bytes) = (parts.len() as u16 + 1, part.len() as u64);
+            parts.push(PartInfo::new(number, self.send(upload, Some((id, number)), part).await?, bytes, None));
+            part = self.part(intake).await?;
+        }
+        let call = self.client.complete_multipart_upload(&self.name, upload.key, id, parts);
         completed(&self.transfer(async { call?.build().send().await }).await?).ok_or(GONE)
     }
 
-    async fn abort(&self, begun: &Begun) -> Result<()> {
-        let call = self.client.abort_multipart_upload(&self.name, &begun.key, &*begun.id);
-        missing_is_fine(self.answer(async { call?.build().send().await }).await)
+    /// Sends a part of an upload, or a whole object.
+    async fn send(&self, upload: &Upload<'_>, part: Option<(&str, u16)>, content: Bytes) -> Result<ETag> {
+        let call = async {
+            let call = UploadPart::builder().client(self.client.clone()).bucket(self.name.clone());
+            let call = call.object(ObjectKey::new(upload.key)?).data(Arc::new(SegmentedBytes::from(content)));
+            let call = call.upload_id(part.map(|(id, _)| id.to_owned())).part_number(part.map(|(_, number)| number));
+            // A part takes after the upload that it belongs to.
+            let content_type = part.is_none().then(|| upload.content_type.to_owned());
+            Ok(call.content_type(content_type).build().send().await?.etag()?)
+        };
+        self.transfer(call).await
     }
 
-    /// Reads on until a part is full or the body has ended, and tells which.
-    async fn part<S: Stream<Item = Result<Bytes>>>(&self, intake: &mut Intake<S>) -> Result<(Bytes, bool)> {
+    async fn abort(&self, begun: &Arc<Begun>) -> Result<()> {
+        let call = self.client.abort_multipart_upload(&self.name, &begun.key, &*begun.id);
+        missing_is_fine(self.answer(async { call?.build().send().await }).await)?;
+        self.forget(begun);
+        Ok(())
+    }
+
+    fn forget(&self, begun: &Arc<Begun>) {
+        self.begun.lock().retain(|it| !Arc::ptr_eq(it, begun));
+    }
+
+    /// Reads on until a part is full; it is not when the body has ended.
+    async fn part<S: Stream<Item = Result<Bytes>>>(&self, intake: &mut Intake<S>) -> Result<Bytes> {
         let mut part = BytesMut::new();
-        while part.len() < self.part_bytes {
-            match intake.next().await? {
-                // Copied, since very many very small pieces would weigh more than what they hold.
-                Some(piece) => part.extend_from_slice(&piece),
-                None => return Ok((part.freeze(), true)),
-            }
+        while part.len() < self.config.part_bytes {
+            let Some(piece) = intake.next().await? else { break };
+            // Copied, since very many very small pieces would weigh more than what they hold.
+            part.extend_from_slice(&piece);
         }
-        Ok((part.freeze(), false))
+        Ok(part.freeze())
     }
 
     pub(super) async fn get(&self, key: &str, range: Option<Range>) -> Result<Reading> {
-        let range = range.map(|range| Multimap::from_iter([("Range".to_owned(), range.header())]));
-        let call = async { self.client.get_object(&self.name, key)?.extra_headers(range).build().send().await };
-        let answer = match tokio::time::timeout(self.answer_within, call).await.map_err(|_| GONE)? {
+        let part = range.map(|range| Multimap::from_iter([("Range".to_owned(), range.header())]));
+        let call = async { self.client.get_object(&self.name, key)?.extra_headers(part).build().send().await };
+        let answer = match tokio::time::timeout(self.config.answer_within, call).await.map_err(|_| GONE)? {
             Err(error) if code(&error).as_deref() == Some("invalidrange") => {
                 return Ok(Reading::OutOfRange { bytes: self.stat(key).await?.bytes });
             }
             answer => answer.map_err(refused)?,
         };
-        let (mut stat, mut first) = (stat(&answer)?, 0);
-        if let Some(part) = header(&answer, "content-range") {
-            (first, stat.bytes) = content_range(part).ok_or(GONE)?;
-        }
+        let mut stat = stat(&answer)?;
+        // Of a range the length is that of the part; the size of the whole is behind the slash.
+        let size = header(&answer, "content-range").and_then(|part| part.rsplit_once('/')?.1.parse().ok());
+        stat.bytes = size.unwrap_or(stat.bytes);
+        let (first, _) = range.map_or(Some((0, 0)), |range| range.within(stat.bytes)).ok_or(GONE)?;
         let (body, bytes) = answer.into_boxed_stream().map_err(refused)?;
-        let pause_within = self.transfer_within;
+        let pause_within = self.config.transfer_within;
         let body = stream::try_unfold((body, bytes), move |(mut body, left)| async move {
             match tokio::time::timeout(pause_within, body.next()).await {
                 Ok(Some(Ok(piece))) => {
@@ -197,7 +206,7 @@ impl Bucket {
         let call = call.prefix(prefix.to_owned()).start_after(after.to_owned()).max_keys(max as u16).build();
         let (mut pages, mut found) = (call.to_stream().await, Vec::new());
         while found.len() < max {
-            let page = tokio::time::timeout(self.answer_within, pages.next()).await.map_err(|_| GONE)?;
+            let page = tokio::time::timeout(self.config.answer_within, pages.next()).await.map_err(|_| GONE)?;
             let Some(page) = page.transpose().map_err(refused)? else { break };
             found.extend(page.contents.into_iter().map(|entry| Listed {
                 key: entry.name,
@@ -217,20 +226,17 @@ impl Bucket {
     }
 
     pub(super) async fn sweep_leftovers(&self, _older_than: Duration) -> Result<usize> {
-        let mut swept = 0;
-        loop {
-            let Some(begun) = self.abandoned.lock().pop() else { return Ok(swept) };
-            if let Err(error) = self.abort(&begun).await {
-                self.abandoned.lock().push(begun);
-                return Err(error);
-            }
-            swept += 1;
+        let dropped = |begun: &&Arc<Begun>| Arc::strong_count(begun) == 1;
+        let left: Vec<Arc<Begun>> = self.begun.lock().iter().filter(dropped).cloned().collect();
+        for begun in &left {
+            self.abort(begun).await?;
         }
+        Ok(left.len())
     }
 
     /// The name that the server gives itself.
-    pub(super) async fn version(&self) -> Result<String> {
-        Ok(header(&self.head().await?, "server").unwrap_or("unknown").to_owned())
+    pub(super) async fn version(&self) -> Result<(&'static str, String)> {
+        Ok(("s3", header(&self.head().await?, "server").unwrap_or("unknown").to_owned()))
     }
 
     async fn head(&self) -> Result<BucketExistsResponse> {
@@ -252,11 +258,11 @@ impl Bucket {
     }
 
     async fn answer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        within(self.answer_within, call).await
+        within(self.config.answer_within, call).await
     }
 
     async fn transfer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        match within(self.transfer_within, call).await {
+        match within(self.config.transfer_within, call).await {
             // What is missing while something is stored is the bucket or the upload, not what the caller asked for.
             Err(Error::NotFound(_)) => Err(GONE),
             outcome => outcome,
@@ -272,20 +278,5 @@ fn missing_is_fine<T>(outcome: Result<T>) -> Result<()> {
     match outcome {
         Ok(_) | Err(Error::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// An upload in parts that is not complete. Dropped as such, it waits for the sweep: nobody can wait for the server here.
-struct Unfinished<'a> {
-    bucket: &'a Bucket,
-    begun: Option<Begun>,
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        let mut abandoned = self.bucket.abandoned.lock();
-        if abandoned.len() < ABANDONED_MAX {
-            abandoned.extend(self.begun.take());
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{Fuse, Stream, StreamExt};
 use ring::digest;
 
 use super::Upload;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// A body on its way in, bounded while it arrives.
 pub(super) struct Intake<S> {
-    body: Pin<Box<S>>,
+    body: Pin<Box<Fuse<S>>>,
     announced: Option<u64>,
     bytes_max: u64,
     bytes: u64,
@@ -19,23 +19,25 @@ pub(super) struct Intake<S> {
 }
 
 impl<S: Stream<Item = Result<Bytes>>> Intake<S> {
-    pub(super) fn new(upload: &Upload<'_>, body: Pin<Box<S>>) -> Result<Intake<S>> {
+    pub(super) fn new(upload: &Upload<'_>, body: S) -> Result<Intake<S>> {
         if upload.bytes.is_some_and(|bytes| bytes > upload.bytes_max) {
             return Err(TOO_LARGE);
         }
         let digest = digest::Context::new(&digest::SHA256);
-        Ok(Intake { body, announced: upload.bytes, bytes_max: upload.bytes_max, bytes: 0, digest })
+        Ok(Intake {
+            body: Box::pin(body.fuse()),
+            announced: upload.bytes,
+            bytes_max: upload.bytes_max,
+            bytes: 0,
+            digest,
+        })
     }
 
     /// The next piece; none when the body has ended as it should.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(piece) = self.body.next().await.transpose()? else {
-            return match self.announced {
-                Some(announced) if announced != self.bytes => {
-                    Err(Error::Malformed("the body is shorter than announced"))
-                }
-                _ => Ok(None),
-            };
+            let short = self.announced.is_some_and(|announced| self.bytes < announced);
+            return if short { Err(Error::Malformed("the body is shorter than announced")) } else { Ok(None) };
         };
         self.bytes += piece.len() as u64;
         if self.announced.is_some_and(|announced| self.bytes > announced) {
@@ -57,12 +59,7 @@ impl<S: Stream<Item = Result<Bytes>>> Intake<S> {
 const TOO_LARGE: Error = Error::TooLarge("the content is larger than allowed");
 
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A part of an object.

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
 use super::plan::{Known, Plan, plan};
 use super::{Append, Appended, Head, Key};
 use crate::error::Error;
 use crate::ids::StreamId;
-use crate::storage::db::{Conn, Engine, Result, Sql, Stmt, Tx, placeholders};
+use crate::storage::db::{Conn, Engine, Result, Sql, Tx, placeholders};
 
 /// Appends a batch to its streams: locks, finds repeats, writes rows, heads and outbox.
-pub async fn append(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Result<Appended, Error>>> {
+pub async fn append(tx: &mut Tx<'_>, batch: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended, Error>>> {
     let heads = lock(tx, batch).await?;
     let known = find_known(tx, batch).await?;
-    let plan = plan(batch, &heads, &known);
+    let plan = plan(batch, &heads, &known, now);
     if !plan.rows.is_empty() {
         write(tx, batch, &plan).await?;
     }
@@ -26,10 +27,8 @@ async fn lock(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Head>> {
     let ids: BTreeSet<StreamId> = batch.iter().map(|it| it.stream).collect();
     match tx {
         Tx::Postgres(tx) => {
-            sqlx::query_as("SELECT id, epoch, head FROM streams WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
-                .bind(Vec::from_iter(ids))
-                .fetch_all(&mut **tx)
-                .await
+            let text = "SELECT id, epoch, head, head_at FROM streams WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+            sqlx::query_as(text).bind(Vec::from_iter(ids)).fetch_all(&mut **tx).await
         }
         // The transaction began with the lock on the whole file.
         Tx::Sqlite(_) => {
@@ -69,8 +68,7 @@ async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
 }
 
 /// Writes rows, heads and outbox in one statement; on SQLite in one text: one way to the engine.
-async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
-    let (entries, spans, now) = (&plan.rows, &plan.spans, batch[0].at);
+async fn write(tx: &mut Tx<'_>, batch: &[&Append], Plan { rows: entries, spans, .. }: &Plan) -> Result<()> {
     match tx {
         Tx::Postgres(tx) => {
             sqlx::query(
@@ -78,14 +76,14 @@ async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
                      INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
                      SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::text[],
                                           $7::text[], $8::timestamptz[])
+                 ), grown AS (
+                     SELECT * FROM UNNEST($9::uuid[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+                                AS grown (id, first, last, at)
                  ), told AS (
                      INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
-                     SELECT 'stream.grown', id, first, last, $12
-                       FROM UNNEST($9::uuid[], $10::bigint[], $11::bigint[]) AS grown (id, first, last)
+                     SELECT 'stream.grown', id, first, last, at FROM grown
                  )
-                 UPDATE streams SET head = grown.last
-                   FROM UNNEST($9::uuid[], $11::bigint[]) AS grown (id, last)
-                  WHERE streams.id = grown.id",
+                 UPDATE streams SET head = last, head_at = at FROM grown WHERE streams.id = grown.id",
             )
             .bind(column(entries, |it| batch[it.0].stream))
             .bind(column(entries, |it| it.1))
@@ -94,77 +92,71 @@ async fn write(tx: &mut Tx<'_>, batch: &[&Append], plan: &Plan) -> Result<()> {
             .bind(column(entries, |it| batch[it.0].sender))
             .bind(column(entries, |it| batch[it.0].client_id.as_deref()))
             .bind(column(entries, |it| &*batch[it.0].body))
-            .bind(column(entries, |it| batch[it.0].at))
+            .bind(column(entries, |it| it.2))
             .bind(column(spans, |it| it.0))
             .bind(column(spans, |it| it.1))
             .bind(column(spans, |it| it.2))
-            .bind(now)
+            .bind(column(spans, |it| it.3))
             .execute(&mut **tx)
             .await?;
         }
         Tx::Sqlite(_) => {
             let text = format!(
-                "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at) VALUES {};
-                 INSERT INTO outbox (key, first_seq, last_seq, topic, created_at) VALUES {};
+                "INSERT INTO entries (stream_id, seq, created_at, id, kind, sender_id, client_id, body) VALUES {};
+                 INSERT INTO outbox (topic, key, first_seq, last_seq, created_at) VALUES {};
                  {}",
                 rows(entries.len(), 8),
                 rows(spans.len(), 5),
                 sqlite_grow(spans.len())
             );
             let mut stmt = tx.sql(AssertSqlSafe(text)).once();
-            for &(index, seq) in entries {
+            for &(index, seq, at) in entries {
                 let it = batch[index];
-                stmt = stmt.bind(it.stream).bind(seq).bind(it.id).bind(it.kind).bind(it.sender);
-                stmt = stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(it.at);
+                stmt = stmt.bind(it.stream).bind(seq).bind(at).bind(it.id).bind(it.kind).bind(it.sender);
+                stmt = stmt.bind(it.client_id.clone()).bind(it.body.clone());
             }
-            for &(id, first, last) in spans {
-                stmt = stmt.bind(id).bind(first).bind(last).bind("stream.grown").bind(now);
+            for &(id, first, last, at) in spans {
+                stmt = stmt.bind("stream.grown").bind(id).bind(first).bind(last).bind(at);
             }
-            spans.iter().fold(stmt, |stmt, &(id, _, last)| stmt.bind(id).bind(last)).execute().await?;
+            spans.iter().fold(stmt, |stmt, &(id, _, last, at)| stmt.bind(id).bind(last).bind(at)).execute().await?;
         }
     }
     Ok(())
 }
 
+/// On SQLite the view's trigger does what PostgreSQL is told here.
 const ALONE: Sql = Sql::Split {
-    sqlite: "BEGIN IMMEDIATE;
-             INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
-             SELECT id, head + 1, $2, $3, $4, $5, $6, $7 FROM streams WHERE id = $1
-             ON CONFLICT (client_id, sender_id, stream_id) WHERE client_id IS NOT NULL DO NOTHING;
-             UPDATE streams SET head = head + 1 WHERE id = $1 AND changes() = 1 RETURNING id, epoch, head;
-             INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
-             SELECT 'stream.grown', id, head, head, $7 FROM streams WHERE id = $1 AND changes() = 1;
-             COMMIT",
+    sqlite: "INSERT INTO appends (stream_id, id, kind, sender_id, client_id, body, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             RETURNING (SELECT epoch FROM streams WHERE streams.id = stream_id),
+                       (SELECT head FROM streams WHERE streams.id = stream_id),
+                       (SELECT head_at FROM streams WHERE streams.id = stream_id)",
     postgres: "WITH grown AS (
-                   UPDATE streams SET head = head + 1
+                   UPDATE streams SET head = head + 1, head_at = GREATEST(head_at, $7)
                     WHERE id = $1
                       AND NOT EXISTS (SELECT FROM entries WHERE client_id = $5 AND sender_id = $4 AND stream_id = $1)
-                   RETURNING id, epoch, head
+                   RETURNING id, epoch, head, head_at
                ), entry AS (
                    INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
-                   SELECT id, head, $2, $3, $4, $5, $6, $7 FROM grown
+                   SELECT id, head, $2, $3, $4, $5, $6, head_at FROM grown
                ), told AS (
                    INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
-                   SELECT 'stream.grown', id, head, head, $7 FROM grown
+                   SELECT 'stream.grown', id, head, head, head_at FROM grown
                )
-               SELECT id, epoch, head FROM grown",
+               SELECT epoch, head, head_at FROM grown",
 };
 
-/// Appends one entry with one way to the engine, or says that the long way must be gone: for a repeat, for a stream that does
-/// not exist.
-pub async fn append_alone(conn: &mut Conn, append: &Append) -> Result<Option<Appended>> {
-    fn bind<'e>(stmt: Stmt<'e>, it: &Append) -> Stmt<'e> {
-        let stmt = stmt.bind(it.stream).bind(it.id).bind(it.kind).bind(it.sender);
-        stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(it.at)
-    }
-    let heads: Vec<Head> = conn.transact(ALONE, |stmt| bind(stmt, append)).await?;
-    let appended =
-        |it: &Head| Appended { epoch: it.epoch, seq: it.head, id: append.id, at: append.at, repeated: false };
-    Ok(heads.first().map(appended))
+/// Appends one entry by one statement, or says that the long way must be gone: for a repeat, for a stream that does not
+/// exist.
+pub async fn append_alone(conn: &mut Conn, it: &Append, now: DateTime<Utc>) -> Result<Option<Appended>> {
+    let stmt = conn.sql(ALONE).bind(it.stream).bind(it.id).bind(it.kind).bind(it.sender);
+    // Every row: SQLite commits behind the last one.
+    let heads = stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(now).all().await?;
+    Ok(heads.first().map(|&(epoch, seq, at)| Appended { epoch, seq, id: it.id, at, repeated: false }))
 }
 
 fn sqlite_heads(streams: usize) -> String {
-    format!("SELECT id, epoch, head FROM streams WHERE id IN (VALUES {})", rows(streams, 1))
+    format!("SELECT id, epoch, head, head_at FROM streams WHERE id IN (VALUES {})", rows(streams, 1))
 }
 
 /// CROSS keeps the order of the tables: left to itself SQLite reads every entry there is and looks each up among the
@@ -179,7 +171,7 @@ fn sqlite_known(keys: usize) -> String {
 }
 
 fn sqlite_grow(spans: usize) -> String {
-    format!("UPDATE streams SET head = column2 FROM (VALUES {}) WHERE id = column1", rows(spans, 2))
+    format!("UPDATE streams SET head = column2, head_at = column3 FROM (VALUES {}) WHERE id = column1", rows(spans, 3))
 }
 
 /// One column of the rows, as PostgreSQL's UNNEST takes it.

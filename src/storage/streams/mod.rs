@@ -29,8 +29,6 @@ pub struct Append {
     pub client_id: Option<String>,
     /// Text or JSON, as the kind says; never empty.
     pub body: String,
-    /// When.
-    pub at: DateTime<Utc>,
 }
 
 impl Append {
@@ -57,7 +55,7 @@ pub struct Appended {
     pub seq: i64,
     /// Its id.
     pub id: EntryId,
-    /// When it was said first.
+    /// When it was committed first.
     pub at: DateTime<Utc>,
     /// Whether it was there already.
     pub repeated: bool,
@@ -72,6 +70,8 @@ pub struct Head {
     pub epoch: i64,
     /// The `seq` of its last entry; 0 when there is none.
     pub head: i64,
+    /// When that was written. It never goes back: the clock's time of the commit, or that of the entry before.
+    pub head_at: DateTime<Utc>,
 }
 
 /// One entry of a stream, as it is read.
@@ -89,7 +89,7 @@ pub struct Entered {
     pub client_id: Option<String>,
     /// Text or JSON, as the kind says.
     pub body: String,
-    /// When.
+    /// When it was committed.
     pub created_at: DateTime<Utc>,
 }
 
@@ -137,18 +137,18 @@ impl StreamStore {
     pub async fn create(tx: &mut Tx<'_>, id: StreamId, kind: &'static str) -> Result<Head> {
         let stmt = tx.sql("INSERT INTO streams (id, kind, epoch, head) VALUES ($1, $2, 1, 0)");
         stmt.bind(id).bind(kind).execute().await?;
-        Ok(Head { id, epoch: 1, head: 0 })
+        Ok(Head { id, epoch: 1, head: 0, head_at: DateTime::UNIX_EPOCH })
     }
 
     /// Tells where a stream ends.
     pub async fn head(&self, stream: StreamId) -> Result<Head> {
-        let head = self.db.sql("SELECT id, epoch, head FROM streams WHERE id = $1").bind(stream).optional().await?;
-        head.ok_or(Error::NotFound("stream"))
+        let head = "SELECT id, epoch, head, head_at FROM streams WHERE id = $1";
+        self.db.sql(head).bind(stream).optional().await?.ok_or(Error::NotFound("stream"))
     }
 
     /// Begins another life of a stream, because its history was replaced: every position of before is reset.
     pub async fn renew_epoch(&self, stream: StreamId) -> Result<Head> {
-        let renew = "UPDATE streams SET epoch = epoch + 1 WHERE id = $1 RETURNING id, epoch, head";
+        let renew = "UPDATE streams SET epoch = epoch + 1 WHERE id = $1 RETURNING id, epoch, head, head_at";
         self.db.write(renew).bind(stream).optional().await?.ok_or(Error::NotFound("stream"))
     }
 
@@ -157,31 +157,24 @@ impl StreamStore {
         let head = self.head(stream).await?;
         let missed = head.head.saturating_sub(after.max(0));
         let why = match missed {
-            _ if epoch != head.epoch => Some(Why::Epoch),
-            ..0 => Some(Why::Ahead),
-            _ if missed > entries_max => Some(Why::TooMany),
-            _ => None,
+            _ if epoch != head.epoch => Why::Epoch,
+            ..0 => Why::Ahead,
+            _ if missed > entries_max => Why::TooMany,
+            _ => {
+                let entries = self.db.sql(
+                    "SELECT seq, id, kind, sender_id, client_id, body, created_at
+                       FROM entries
+                      WHERE stream_id = $1 AND seq > $2 AND seq <= $3
+                      ORDER BY seq",
+                );
+                let entries: Vec<Entered> = entries.bind(stream).bind(after.max(0)).bind(head.head).all().await?;
+                // Order is dense, so a count tells whether a part of history has been put away.
+                if i64::try_from(entries.len()) == Ok(missed) {
+                    return Ok(Replay::Missed { head, entries });
+                }
+                Why::Expired
+            }
         };
-        if let Some(why) = why {
-            return Ok(Replay::Reset { head, why });
-        }
-        let entries: Vec<Entered> = self
-            .db
-            .sql(
-                "SELECT seq, id, kind, sender_id, client_id, body, created_at
-                   FROM entries
-                  WHERE stream_id = $1 AND seq > $2 AND seq <= $3
-                  ORDER BY seq",
-            )
-            .bind(stream)
-            .bind(after.max(0))
-            .bind(head.head)
-            .all()
-            .await?;
-        // Order is dense, so a count tells whether a part of history has been put away.
-        if i64::try_from(entries.len()) != Ok(missed) {
-            return Ok(Replay::Reset { head, why: Why::Expired });
-        }
-        Ok(Replay::Missed { head, entries })
+        Ok(Replay::Reset { head, why })
     }
 }

@@ -1,81 +1,65 @@
-//! Who gets which `seq`. Pure: no database, no clock.
+//! Who gets which `seq`, and when it is said. Pure: no database, no clock.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Append, Appended, Head, Key};
+use super::{Append, Appended, Entered, Head, Key};
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, StreamId, UserId};
+use crate::ids::StreamId;
 
 /// An entry that is stored already under a client id of the batch.
 #[derive(Debug, FromRow)]
 pub struct Known {
     pub stream_id: StreamId,
-    pub sender_id: UserId,
-    pub client_id: String,
-    pub seq: i64,
-    pub id: EntryId,
-    pub kind: String,
-    pub body: String,
-    pub created_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    pub entry: Entered,
 }
 
 /// What a batch comes to: an outcome for each append, in order, and the rows to write.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub outcomes: Vec<Result<Appended>>,
-    /// Index into the batch and `seq` of each row to write.
-    pub rows: Vec<(usize, i64)>,
-    /// The stretch that each stream grows by: stream, first and last `seq`.
-    pub spans: Vec<(StreamId, i64, i64)>,
+    /// Index into the batch, `seq` and time of each row to write.
+    pub rows: Vec<(usize, i64, DateTime<Utc>)>,
+    /// The stretch that each stream grows by: stream, first and last `seq`, and the time of the last.
+    pub spans: Vec<(StreamId, i64, i64, DateTime<Utc>)>,
 }
 
-/// What stands under a client id, from before or from earlier in the batch.
-struct Said<'a> {
-    seq: i64,
-    id: EntryId,
-    at: DateTime<Utc>,
-    content: (&'a str, &'a str),
-}
-
-/// Gives out `seq` in order of arrival; a repeat spends none.
-pub fn plan(batch: &[&Append], heads: &[Head], known: &[Known]) -> Plan {
+/// Gives out `seq` in order of arrival; a repeat spends none. Within a stream time never goes back, whatever the clock
+/// does.
+pub fn plan<'k>(batch: &[&'k Append], heads: &[Head], known: &'k [Known], now: DateTime<Utc>) -> Plan {
     let mut plan = Plan::default();
     let mut ends: BTreeMap<StreamId, (Head, i64)> = heads.iter().map(|it| (it.id, (*it, it.head))).collect();
-    let mut seen: HashMap<Key<'_>, Said<'_>> = known
-        .iter()
-        .map(|it| {
-            let key = (it.stream_id, it.sender_id, &*it.client_id);
-            (key, Said { seq: it.seq, id: it.id, at: it.created_at, content: (&it.kind, &it.body) })
-        })
-        .collect();
+    // What stands under a client id, from before or from earlier in the batch.
+    let said = |Known { stream_id, entry: it }: &'k Known| {
+        let first = Appended { epoch: 0, seq: it.seq, id: it.id, at: it.created_at, repeated: true };
+        Some(((*stream_id, it.sender_id?, it.client_id.as_deref()?), (first, (&*it.kind, &*it.body))))
+    };
+    let mut seen: HashMap<Key<'_>, _> = known.iter().filter_map(said).collect();
     for (index, append) in batch.iter().enumerate() {
         let Some((head, last)) = ends.get_mut(&append.stream) else {
             plan.outcomes.push(Err(Error::NotFound("stream")));
             continue;
         };
         let content = (append.kind, &*append.body);
-        let first = append.key().and_then(|key| seen.get(&key));
-        if let Some(first) = first {
-            let repeat = Appended { epoch: head.epoch, seq: first.seq, id: first.id, at: first.at, repeated: true };
-            plan.outcomes.push(if first.content == content { Ok(repeat) } else { Err(mismatch()) });
+        if let Some((first, said)) = append.key().and_then(|key| seen.get(&key)) {
+            let repeat = Appended { epoch: head.epoch, ..*first };
+            plan.outcomes.push(if *said == content { Ok(repeat) } else { Err(mismatch()) });
             continue;
         }
         *last += 1;
+        let (epoch, seq, at) = (head.epoch, *last, now.max(head.head_at));
+        let appended = Appended { epoch, seq, id: append.id, at, repeated: false };
         if let Some(key) = append.key() {
-            seen.insert(key, Said { seq: *last, id: append.id, at: append.at, content });
+            seen.insert(key, (Appended { repeated: true, ..appended }, content));
         }
-        plan.rows.push((index, *last));
-        let appended = Appended { epoch: head.epoch, seq: *last, id: append.id, at: append.at, repeated: false };
+        plan.rows.push((index, seq, at));
         plan.outcomes.push(Ok(appended));
     }
-    plan.spans = ends
-        .into_iter()
-        .filter(|(_, (head, last))| *last > head.head)
-        .map(|(id, (head, last))| (id, head.head + 1, last))
-        .collect();
+    let grown = ends.into_iter().filter(|(_, (head, last))| *last > head.head);
+    plan.spans = grown.map(|(id, (head, last))| (id, head.head + 1, last, now.max(head.head_at))).collect();
     plan
 }
 
@@ -88,6 +72,7 @@ fn mismatch() -> Error {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::ids::{EntryId, UserId};
 
     fn says(stream: StreamId, sender: UserId, client_id: &str, body: &str) -> Append {
         let clock = Clock::system();
@@ -98,7 +83,6 @@ mod tests {
             sender: Some(sender),
             client_id: Some(client_id.to_owned()),
             body: body.to_owned(),
-            at: clock.now(),
         }
     }
 
@@ -110,12 +94,25 @@ mod tests {
         let (other, lost) = (says(id, ada, "a", "ho"), says(StreamId::new(&clock), ada, "b", "hi"));
         let second = says(id, ada, "b", "hi");
         let batch = [&first, &first, &other, &lost, &second];
-        let plan = plan(&batch, &[Head { id, epoch: 1, head: 7 }], &[]);
-        assert_eq!(plan.rows, [(0, 8), (4, 9)]);
-        assert_eq!(plan.spans, [(id, 8, 9)]);
-        let at = |seq, it: &Append, repeated| Ok(Appended { epoch: 1, seq, id: it.id, at: it.at, repeated });
+        let now = clock.now();
+        let plan = plan(&batch, &[Head { id, epoch: 1, head: 7, head_at: now }], &[], now);
+        assert_eq!(plan.rows, [(0, 8, now), (4, 9, now)]);
+        assert_eq!(plan.spans, [(id, 8, 9, now)]);
+        let at = |seq, it: &Append, repeated| Ok(Appended { epoch: 1, seq, id: it.id, at: now, repeated });
         assert_eq!(plan.outcomes[..2], [at(8, &first, false), at(8, &first, true)]);
         assert_eq!(plan.outcomes[2].as_ref().unwrap_err().code(), "idempotency_mismatch");
         assert_eq!(plan.outcomes[3], Err(Error::NotFound("stream")));
+    }
+
+    #[test]
+    fn within_a_stream_time_never_goes_back_though_the_clock_does() {
+        let (clock, minute) = (Clock::manual(), chrono::TimeDelta::minutes(1));
+        let (behind, ahead) = (StreamId::new(&clock), StreamId::new(&clock));
+        let (now, ada) = (clock.now(), UserId::new(&clock));
+        let head = |id, head_at| Head { id, epoch: 1, head: 1, head_at };
+        let (first, second) = (says(behind, ada, "a", "hi"), says(ahead, ada, "a", "hi"));
+        let plan = plan(&[&first, &second], &[head(behind, now - minute), head(ahead, now + minute)], &[], now);
+        assert_eq!(plan.rows, [(0, 2, now), (1, 2, now + minute)]);
+        assert_eq!(plan.spans, [(behind, 2, 2, now), (ahead, 2, 2, now + minute)]);
     }
 }

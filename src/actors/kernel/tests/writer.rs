@@ -20,8 +20,8 @@ async fn a_lane_that_panics_comes_back_and_keeps_its_queue() {
     let root = Root::start(clock.clone()).await.unwrap();
     let config = WriterConfig { batch_max: 2, ..WriterConfig::default() };
     let writer = Writer::start(&root, &db, &config, Arc::default());
-    let (id, at, body) = (EntryId::new(&clock), clock.now(), "{}".to_owned());
-    let append = Append { stream, id, kind: "test", sender: None, client_id: None, body, at };
+    let (id, body) = (EntryId::new(&clock), "{}".to_owned());
+    let append = Append { stream, id, kind: "test", sender: None, client_id: None, body };
     writer.stats().fail_next.store(true, SeqCst);
     let hand = || writer.write(Write::Entry(Append { id: EntryId::new(&clock), ..append.clone() })).unwrap();
     let answers = [hand(), hand(), hand(), hand()];

@@ -1,0 +1,185 @@
+//! Queues as tables of the database: where every event waits when there is no server, and where those wait that
+//! failed, to be tried again or to be looked at, when there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{Broker, DEAD_LOOKED_AT_MAX, Dead, Event, Subscription, matches};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::storage::db::{Db, Sql};
+
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    /// Rung when there may be something to work off.
+    pub(super) changed: Arc<Notify>,
+}
+
+/// What is to become of an event in a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fate<'a> {
+    pub(super) ready_at: DateTime<Utc>,
+    pub(super) attempts: u32,
+    pub(super) error: &'a str,
+    pub(super) died_at: Option<DateTime<Utc>>,
+}
+
+/// An event as it lies in a queue.
+#[derive(Debug, sqlx::FromRow)]
+struct Message {
+    #[sqlx(flatten)]
+    event: Event,
+    attempts: i64,
+    error: String,
+}
+
+const INSERT: &str = "INSERT INTO queue_messages
+    (queue, event_id, topic, key, seq, kind, payload, created_at, ready_at, attempts, error, died_at)";
+
+/// What one process claims, no other does; SQLite has one writer anyway.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "UPDATE queue_messages
+                SET attempts = attempts + 1, ready_at = $1
+              WHERE id = (SELECT id
+                            FROM queue_messages
+                           WHERE queue = $2 AND died_at IS NULL AND ready_at <= $3
+                           ORDER BY id
+                           LIMIT 1 ",
+            $lock,
+            ") RETURNING event_id AS id, topic, key, seq, kind, payload, created_at, attempts, error"
+        )
+    };
+}
+
+impl Tables {
+    pub(super) async fn declare(&self, subscription: &Subscription) -> Result<()> {
+        let stmt = self.db.write(
+            "INSERT INTO queues (name, topics) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET topics = excluded.topics",
+        );
+        stmt.bind(subscription.queue.clone()).bind(subscription.topics.join("\n")).execute().await?;
+        Ok(())
+    }
+
+    pub(super) async fn publish(&self, events: &[Event]) -> Result<()> {
+        let queues: Vec<(String, String)> = self.db.sql("SELECT name, topics FROM queues").all().await?;
+        let pairs = events.iter().flat_map(|event| queues.iter().map(move |(name, topics)| (name, topics, event)));
+        let rows: Vec<(&str, &Event)> = pairs
+            .filter(|(_, topics, event)| topics.lines().any(|pattern| matches(pattern, &event.topic)))
+            .map(|(name, _, event)| (name.as_str(), event))
+            .collect();
+        if !rows.is_empty() {
+            self.insert(&rows, Fate { ready_at: self.clock.now(), attempts: 0, error: "", died_at: None }).await?;
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Adds what a queue does not have yet, in one transaction: a relay that starts again after a crash repeats itself.
+    pub(super) async fn insert(&self, rows: &[(&str, &Event)], fate: Fate<'_>) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        tx.insert_rows(INSERT, "ON CONFLICT (queue, event_id) DO NOTHING", 12, rows, |stmt, (queue, event)| {
+            stmt.bind((*queue).to_owned())
+                .bind(event.id)
+                .bind(event.topic.clone())
+                .bind(event.key)
+                .bind(event.seq)
+                .bind(event.kind.clone())
+                .bind(event.payload.clone())
+                .bind(event.created_at)
+                .bind(fate.ready_at)
+                .bind(i64::from(fate.attempts))
+                .bind(text(fate.error))
+                .bind(fate.died_at)
+        })
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes the first that is ready, or whose lease has ended, and tells which attempt this is.
+    pub(super) async fn claim(&self, queue: &str, lease: Duration) -> Result<Option<(Event, u32)>> {
+        let now = self.clock.now();
+        let stmt = self.db.write(Sql::Split { sqlite: claim!(""), postgres: claim!("FOR UPDATE SKIP LOCKED") });
+        let stmt = stmt.bind(now + lease).bind(queue.to_owned()).bind(now);
+        let claimed: Vec<Message> = stmt.all().await?;
+        Ok(claimed.into_iter().next().map(|it| (it.event, count(it.attempts))))
+    }
+
+    /// Whoever finishes it finishes it, also when the lease has ended meanwhile: the work is done.
+    pub(super) async fn done(&self, queue: &str, event: Uuid) -> Result<()> {
+        let stmt = self.db.write("DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2");
+        stmt.bind(queue.to_owned()).bind(event).execute().await?;
+        Ok(())
+    }
+
+    /// Changes what is claimed, unless it is somebody else's by now.
+    pub(super) async fn change(&self, queue: &str, event: Uuid, fate: Fate<'_>) -> Result<()> {
+        let stmt = self.db.write(
+            "UPDATE queue_messages
+                SET ready_at = $4, error = $5, died_at = $6
+              WHERE queue = $1 AND event_id = $2 AND attempts = $3 AND died_at IS NULL",
+        );
+        let stmt = stmt.bind(queue.to_owned()).bind(event).bind(i64::from(fate.attempts));
+        stmt.bind(fate.ready_at).bind(text(fate.error)).bind(fate.died_at).execute().await?;
+        Ok(())
+    }
+}
+
+/// The dead letters.
+impl Broker {
+    /// Lists dead letters of a queue, the oldest first.
+    pub async fn dead(&self, queue: &str, limit: usize) -> Result<Vec<Dead>> {
+        let stmt = self.tables.db.sql(
+            "SELECT event_id AS id, topic, key, seq, kind, payload, created_at, attempts, error
+               FROM queue_messages
+              WHERE queue = $1 AND died_at IS NOT NULL
+              ORDER BY id
+              LIMIT $2",
+        );
+        let found: Vec<Message> = stmt.bind(queue.to_owned()).bind(limit.min(DEAD_LOOKED_AT_MAX) as i64).all().await?;
+        let dead = |it: Message| Dead { attempts: count(it.attempts), error: it.error, event: it.event };
+        Ok(found.into_iter().map(dead).collect())
+    }
+
+    /// Puts a dead letter into its queue again, as if it had never been tried.
+    pub async fn replay(&self, queue: &str, event: Uuid) -> Result<()> {
+        let stmt = self.tables.db.write(
+            "UPDATE queue_messages
+                SET died_at = NULL, attempts = 0, error = '', ready_at = $3
+              WHERE queue = $1 AND event_id = $2 AND died_at IS NOT NULL",
+        );
+        let replayed = stmt.bind(queue.to_owned()).bind(event).bind(self.tables.clock.now()).execute().await?;
+        self.tables.changed.notify_waiters();
+        found(replayed)
+    }
+
+    /// Throws a dead letter away.
+    pub async fn discard(&self, queue: &str, event: Uuid) -> Result<()> {
+        let stmt = self
+            .tables
+            .db
+            .write("DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2 AND died_at IS NOT NULL");
+        found(stmt.bind(queue.to_owned()).bind(event).execute().await?)
+    }
+}
+
+fn found(changed: u64) -> Result<()> {
+    if changed == 0 { Err(Error::NotFound("dead letter")) } else { Ok(()) }
+}
+
+fn count(attempts: i64) -> u32 {
+    u32::try_from(attempts).unwrap_or(u32::MAX)
+}
+
+/// PostgreSQL keeps no NUL in a text.
+fn text(error: &str) -> String {
+    error.replace('\0', " ")
+}
