@@ -1,5 +1,5 @@
-//! What the shell costs: a cached read and a small handler through every layer, against the same bytes from a bare
-//! axum handler, in requests per second of the server's CPU time; and what an idle connection keeps.
+//! What the shell costs: a cached read, a small handler and a profile that is read with a token, through every layer,
+//! against the same bytes from a bare axum handler, in requests per second of the server's CPU time; and what an idle connection keeps.
 //!
 //! Each server runs on a thread of its own, whose CPU time the system tells; rounds alternate, and medians count.
 
@@ -31,6 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CACHED: &str = "/api/v1/things/42/shown";
 const HANDLED: &str = "/api/v1/things/42";
+const PROFILE: &str = "/api/v1/profile/me";
 const CONNECTIONS: usize = 32;
 const ROUND: usize = 20_000;
 const ROUNDS: usize = 11;
@@ -92,13 +93,20 @@ impl Server {
     }
 }
 
+/// What the bare server answers for a profile: the bytes of ours.
+static PROFILE_BYTES: OnceLock<Bytes> = OnceLock::new();
+
 #[expect(clippy::disallowed_methods, reason = "the bare server is no part of the tree")]
 async fn serve_bare(listener: TcpListener) {
     static BODY: OnceLock<Bytes> = OnceLock::new();
     let body = BODY.get_or_init(|| serde_json::to_vec(&thing(42)).unwrap_or_default().into());
     let cached = || async { ([(hyper::header::CONTENT_TYPE, "application/json")], body.clone()) };
     let router = axum::Router::new().route("/api/v1/things/{id}", get(bare_handled));
-    let router: axum::Router = router.route("/api/v1/things/{id}/shown", get(cached));
+    let profile = || async {
+        let bytes = PROFILE_BYTES.get().cloned().unwrap_or_default();
+        ([(hyper::header::CONTENT_TYPE, "application/json")], bytes)
+    };
+    let router: axum::Router = router.route("/api/v1/things/{id}/shown", get(cached)).route(PROFILE, get(profile));
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         let _ = stream.set_nodelay(true);
@@ -112,7 +120,7 @@ async fn serve_shell(listener: TcpListener) {
     let routes = folio::http::routes()
         .add(Policy::READ, routes!(handled))
         .add(Policy::READ, routes!(cached))
-        .ready(|_, path| (path.get("id")? == "42").then(|| ENCODED.clone()));
+        .ready(|_, _, path| (path.get("id")? == "42").then(|| ENCODED.clone()));
     let (clock, dir) = (Clock::system(), tempfile::tempdir().expect("a folder"));
     let log = Log::to(std::io::sink(), LogFormat::Json, &clock);
     let folio = Folio::start(config(dir.path()), clock, log, routes).await.expect("it starts");
@@ -148,9 +156,9 @@ struct Asker {
 }
 
 impl Asker {
-    fn new(address: SocketAddr, path: &str) -> Asker {
+    fn new(address: SocketAddr, path: &str, headers: &str) -> Asker {
         let connect = |_| TcpStream::connect(address).expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n").into_bytes();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n{headers}\r\n").into_bytes();
         let mut asker = Asker { connections: (0..CONNECTIONS).map(connect).collect(), request, size: 0 };
         let first = &mut asker.connections[0];
         first.write_all(&asker.request).expect("the server reads");
@@ -175,8 +183,8 @@ impl Asker {
 }
 
 /// CPU time a request, in microseconds: the median of many rounds, of each server in turn.
-fn compare(servers: [&Server; 2], path: &str) -> [f64; 2] {
-    let mut askers = servers.map(|server| Asker::new(server.address, path));
+fn compare(servers: [&Server; 2], path: &str, headers: &str) -> [f64; 2] {
+    let mut askers = servers.map(|server| Asker::new(server.address, path, headers));
     let mut all = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
         for ((server, asker), took) in servers.iter().zip(&mut askers).zip(&mut all) {
@@ -192,6 +200,37 @@ fn compare(servers: [&Server; 2], path: &str) -> [f64; 2] {
         it.sort_by(f64::total_cmp);
         it[it.len() / 2]
     })
+}
+
+/// Asks once; gives the head and the body of the answer.
+fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> (String, String) {
+    let mut connection = TcpStream::connect(address).expect("a connection");
+    let (size, kind) = (body.len(), "Content-Type: application/json\r\n");
+    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}");
+    let request = match size {
+        0 => format!("{request}\r\n"),
+        _ => format!("{request}{kind}Content-Length: {size}\r\n\r\n{body}"),
+    };
+    connection.write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("the server answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// Registers somebody, who writes a profile; gives the header that says who they are.
+fn sign_in(address: SocketAddr) -> String {
+    let who = r#"{"username":"ada","password":"a long walk by the sea"}"#;
+    ask(address, "POST /api/v1/auth/register", "", who);
+    let (_, answer) = ask(address, "POST /api/v1/auth/login", "", who);
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("the answer is JSON");
+    let bearer = format!("Authorization: Bearer {}\r\n", answer["access_token"].as_str().expect("ada signed in"));
+    let profile = r#"{"version":1,"display_name":"Ada Lovelace","headline":"Poetical science","bio":"Engines and verse.",
+        "location":"London","age":36,"links":[{"label":"Home","url":"https://example.org/ada"}],
+        "expertise":["engines","verse"],"contact":[{"kind":"email","value":"ada@example.org","visibility":"nobody"}]}"#;
+    let (head, _) = ask(address, &format!("PUT {PROFILE}"), &bearer, profile);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    bearer
 }
 
 fn resident_kib() -> f64 {
@@ -246,9 +285,14 @@ fn main() {
     }
     let (bare, shell) = (Server::start(serve_bare), Server::start(serve_shell));
     println!("FLOOR http.idle_connection_kib={:.2}", idle(&shell));
-    for (name, path) in [("cached", CACHED), ("handler", HANDLED)] {
-        let [bare, shell] = compare([&bare, &shell], path);
+    let bearer = sign_in(shell.address);
+    let (_, body) = ask(shell.address, &format!("GET {PROFILE}"), &bearer, "");
+    PROFILE_BYTES.get_or_init(|| body.into());
+    for (name, path, headers) in
+        [("http.cached", CACHED, ""), ("http.handler", HANDLED, ""), ("profiles.cached", PROFILE, bearer.as_str())]
+    {
+        let [bare, shell] = compare([&bare, &shell], path, headers);
         println!("{name}: bare {bare:.2} us, shell {shell:.2} us of CPU a request");
-        println!("FLOOR http.{name}_ratio={:.3}", shell / bare);
+        println!("FLOOR {name}_ratio={:.3}", shell / bare);
     }
 }

@@ -22,6 +22,12 @@ pub enum Error {
     /// Nobody is signed in, or not any more.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The password is right, and there is a second factor whose code is missing, or is not good.
+    #[error("{}", if *.given { "the code is wrong, or was used already" } else { "a code of the second factor is needed" })]
+    SecondFactor {
+        /// Whether there was a code: then it counts as a guess.
+        given: bool,
+    },
     /// Whoever is signed in may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -96,6 +102,8 @@ impl Error {
         match self {
             Error::Malformed(_) => "malformed",
             Error::Unauthenticated(_) => "unauthenticated",
+            Error::SecondFactor { given: false } => "second_factor_needed",
+            Error::SecondFactor { given: true } => "second_factor_wrong",
             Error::Forbidden(_) => "forbidden",
             Error::NotFound(_) => "not_found",
             Error::Conflict { code, .. } | Error::Invalid { code, .. } => code,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use self::actors::Actors;
 use self::clock::Clock;
 use self::config::Config;
-use self::http::{App, Handles, Listeners, Routes, Shell};
+use self::http::{App, Handles, Listeners, ProfileViews, Routes, Shell};
 use self::storage::Storage;
 use self::storage::db::MigrateError;
 use self::storage::health::Health;
@@ -33,7 +33,8 @@ const PART_STOPS_WITHIN: Duration = Duration::from_secs(5);
 pub struct Folio {
     /// What handlers work with.
     pub app: App,
-    shell: Arc<Shell>,
+    /// What every request passes.
+    pub shell: Arc<Shell>,
 }
 
 impl Folio {
@@ -42,7 +43,9 @@ impl Folio {
         let (health, description) = (Arc::new(Health::new(&clock)), OnceLock::new());
         let storage = Storage::open(&config, &clock, &health).await?;
         let actors = Actors::start(&storage, &config, &clock, &health).await?;
-        let app = App::new(Handles { clock, config: Arc::new(config), health, actors, storage, description });
+        let profile_views = ProfileViews::default();
+        let app =
+            App::new(Handles { clock, config: Arc::new(config), health, actors, storage, profile_views, description });
         let shell = Arc::new(Shell::new(app.clone(), routes, log));
         Ok(Folio { app, shell })
     }

@@ -21,35 +21,35 @@ const FAILURES_SHOWN: usize = 5;
 pub struct Options {
     /// Where Folio listens
     #[arg(long, default_value = "http://127.0.0.1:8080")]
-    url: url::Url,
+    pub url: url::Url,
     /// A path to ask for; several are taken in turn
     #[arg(long = "path", default_value = "/health/live")]
-    paths: Vec<String>,
+    pub paths: Vec<String>,
     /// A header to send, as 'name: value'; may be given several times
     #[arg(long = "header")]
-    headers: Vec<String>,
+    pub headers: Vec<String>,
     /// Connections, each with one request under way at a time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    connections: u32,
+    pub connections: u32,
     /// How long to ask
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
+    pub seconds: u64,
     /// Requests a second over all connections; 0 is as fast as answers come. With a rate, an answer's time counts from
     /// when its request was due, so that a stall is seen in full; timers add up to 2 ms
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
-    rate: u32,
+    pub rate: u32,
     /// The status of a right answer
     #[arg(long, default_value_t = 200)]
-    status: u16,
+    pub status: u16,
     /// The SHA-256 of a right body in hex; without it each path's first body is what the others must equal
     #[arg(long, conflicts_with = "any_body")]
-    expect: Option<String>,
+    pub expect: Option<String>,
     /// Takes bodies that change
     #[arg(long)]
-    any_body: bool,
+    pub any_body: bool,
     /// The server's process; found by its port when it runs here
     #[arg(long)]
-    pid: Option<u32>,
+    pub pid: Option<u32>,
 }
 
 /// What came back over one connection, or over all.
@@ -78,8 +78,8 @@ struct Question {
     body: Vec<u8>,
 }
 
-/// Runs the scenario; fails when an answer was wrong or did not come.
-pub fn run(options: &Options) -> Result<(), String> {
+/// Runs the scenario and tells how long answers took; fails when one was wrong or did not come.
+pub fn run(options: &Options) -> Result<Histogram, String> {
     let port = options.url.port_or_known_default().unwrap_or(80);
     let host = options.url.host_str().ok_or("the URL has no host")?;
     let mut addresses = (host, port).to_socket_addrs().map_err(|it| format!("{host}: {it}"))?;
@@ -100,7 +100,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
         report(options, &sum, began.elapsed(), process.zip(before.zip(used())));
         match (sum.wrong, sum.failed, sum.times.count()) {
-            (0, 0, 1..) => Ok(()),
+            (0, 0, 1..) => Ok(sum.times),
             (wrong, failed, right) => Err(format!("{right} right, {wrong} wrong, {failed} without an answer")),
         }
     })

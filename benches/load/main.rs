@@ -7,6 +7,7 @@
 mod client;
 mod http;
 mod measure;
+mod profiles;
 mod server;
 mod start;
 
@@ -23,6 +24,8 @@ use clap::{CommandFactory, Parser};
 enum Scenario {
     /// Asks for one or several paths over kept-alive connections, and compares every answer
     Http(http::Options),
+    /// Reads the profiles of many people, as somebody who has signed in
+    Profiles(profiles::Options),
     /// Starts a release build on an empty data folder: how long until it is ready, what it holds when idle
     Start(start::Options),
 }
@@ -35,7 +38,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let done = match Scenario::parse_from(words) {
-        Scenario::Http(options) => http::run(&options),
+        Scenario::Http(options) => http::run(&options).map(|_| ()),
+        Scenario::Profiles(options) => profiles::run(&options),
         Scenario::Start(options) => start::run(&options),
     };
     match done {

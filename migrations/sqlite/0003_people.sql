@@ -17,7 +17,12 @@ CREATE TABLE users (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX users_by_name ON users (name_folded, id);
+-- The list of people, however many were banned in a row.
+CREATE INDEX users_listed ON users (name_folded, id) WHERE state = 'active';
 CREATE INDEX users_leaving ON users (delete_after) WHERE delete_after IS NOT NULL;
+-- Few have a role or are kept out: whoever looks for them reads nobody else.
+CREATE INDEX users_by_role ON users (role, name_folded, id) WHERE role <> 'user';
+CREATE INDEX users_by_state ON users (state, name_folded, id) WHERE state <> 'active';
 
 -- Every name that is taken: the present one of each user, and former ones until they are free again.
 CREATE TABLE names (
@@ -29,6 +34,7 @@ CREATE TABLE names (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX names_of_user ON names (user_id);
+CREATE INDEX names_by_end ON names (free_after) WHERE free_after IS NOT NULL;
 
 -- What people say about themselves. The version is what a writer must have seen.
 CREATE TABLE profiles (
@@ -79,6 +85,7 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sessions_of_user ON sessions (user_id, id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_ended_of_user ON sessions (user_id, id) WHERE ended_at IS NOT NULL;
 CREATE INDEX sessions_by_end ON sessions (ends_at);
 
 -- Only hashes: who reads this table cannot sign in.
@@ -147,7 +154,8 @@ CREATE TABLE api_keys (
     name            TEXT    NOT NULL,
     hash            BLOB    NOT NULL,
     scopes          TEXT    NOT NULL,
-    made_by         BLOB    NOT NULL,
+    -- None: on the command line.
+    made_by         BLOB,
     created_at      TEXT    NOT NULL,
     changed_at      TEXT    NOT NULL,
     ends_at         TEXT,
@@ -170,6 +178,8 @@ CREATE TABLE audit (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX audit_of_user ON audit (user_id, id);
+-- What somebody did to others.
+CREATE INDEX audit_of_actor ON audit (actor_id) WHERE user_id IS NULL OR user_id <> actor_id;
 
 -- Mail that waits for its server, or for somebody who reads it on this machine.
 CREATE TABLE mails (
@@ -182,7 +192,10 @@ CREATE TABLE mails (
     ready_at        TEXT    NOT NULL,
     attempts        INTEGER NOT NULL,
     error           TEXT,
-    sent_at         TEXT
+    sent_at         TEXT,
+    -- The server refused it for good, or would not have it for a day.
+    refused_at      TEXT
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX mails_waiting ON mails (ready_at) WHERE sent_at IS NULL;
+CREATE INDEX mails_waiting ON mails (ready_at) WHERE sent_at IS NULL AND refused_at IS NULL;
+CREATE INDEX mails_of_user ON mails (user_id) WHERE user_id IS NOT NULL;

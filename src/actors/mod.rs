@@ -4,15 +4,27 @@
 //! root
 //!  +- relay       committed events, on their way to the broker
 //!  +- writer      group commit of the hot writes
+//!  +- passwords   threads that hash
+//!  +- profiles    hears which profiles changed elsewhere, and who is cut off
+//!  +- users       one actor per person who changes something
+//!  +- keys        follows what becomes of keys of services
+//!  +- mail        hands letters to their server
 //!  +- health      looks at every backend
 //!  +- sweeps      removes what broken uploads left
+//!  +- passwords   threads that hash
+//!  +- people      removes what has ended, and those who left
 //!  +- accept      takes connections in, and hands each to a task
 //!  +- connections one task each
 //! ```
 //! Parts start in this order and stop in the other.
 
+pub mod account;
 pub mod auth;
 pub mod kernel;
+pub mod mail;
+pub mod moderation;
+pub mod profiles;
+pub mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,9 +32,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::account::Account;
+use self::auth::{ApiKeys, Auth};
 use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
 use self::kernel::writer::Writer;
+use self::mail::Mail;
+use self::moderation::Moderation;
+use self::profiles::Profiles;
+use self::users::Users;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -42,6 +60,20 @@ pub struct Actors {
     pub root: Root,
     /// Where hot writes are handed over.
     pub writer: Writer,
+    /// What people say about themselves.
+    pub profiles: Profiles,
+    /// What people change of theirs.
+    pub users: Users,
+    /// Keys of services.
+    pub keys: ApiKeys,
+    /// Where letters go.
+    pub mail: Mail,
+    /// What those do who keep the peace.
+    pub moderation: Moderation,
+    /// How people come in.
+    pub auth: Auth,
+    /// What they have of their account as a whole.
+    pub account: Account,
     relay: Arc<RelayStats>,
 }
 
@@ -54,16 +86,20 @@ impl Actors {
         let relay = Relay::new(storage.db.clone(), storage.broker.clone(), storage.bus.clone(), committed.clone());
         let stats = relay.stats();
         relay.start(&root);
-        let writer = Writer::start(&root, &storage.db, &config.writer, committed);
+        let writer = Writer::start(&root, &storage.db, &config.writer, committed.clone());
+        let mail = Mail::start(&root, &storage.db, &config.mail, clock, health)?;
+        let auth = Auth::start(&root, storage, config, clock, &mail).await?;
+        let profiles = Profiles::start(&root, storage, &config.people, clock, &auth);
+        let users = Users::start(&root, &storage.db, &profiles, &config.people, clock, committed).await?;
         let (watched, health, beat) = (storage.clone(), health.clone(), clock.clone());
         root.keep("health", move |_| {
             let (watched, health, clock) = (watched.clone(), health.clone(), beat.clone());
             // Boxed: it holds a question to every backend at once.
             async move { Box::pin(watched.watch(&health, &clock)).await }
         });
-        let (swept, clock) = (storage.objects.clone(), clock.clone());
+        let (swept, beat) = (storage.objects.clone(), clock.clone());
         root.keep("sweeps", move |_| {
-            let (swept, mut beat) = (swept.clone(), clock.every(SWEEP_EVERY));
+            let (swept, mut beat) = (swept.clone(), beat.every(SWEEP_EVERY));
             async move {
                 loop {
                     beat.tick().await;
@@ -73,7 +109,10 @@ impl Actors {
                 }
             }
         });
-        Ok(Actors { root, writer, relay: stats })
+        let keys = ApiKeys::start(&root, storage, config.auth.api_keys_max, clock).await?;
+        let account = Account::start(&root, storage, config, clock, &auth);
+        let moderation = Moderation::new(&storage.db, &auth, clock, config.auth.access_lives);
+        Ok(Actors { root, writer, profiles, users, mail, keys, moderation, auth, account, relay: stats })
     }
 
     /// Stops the tree: what was accepted is done, for at most so long a part. Returns whether everything was.
@@ -84,6 +123,8 @@ impl Actors {
     /// Writes how the tree, the writer and the outbox are, each as a whole.
     pub fn collect(&self, out: &mut Exposition) {
         self.root.collect(out);
+        self.mail.collect(out);
+        self.auth.collect(out);
         let mut one = |name: &str, kind: &str, help: &str, value: u64| out.single(name, kind, help, value);
         let (writer, relay) = (self.writer.stats(), &self.relay);
         one("folio_writer_waiting", "gauge", "Hot writes that wait for a commit.", self.writer.waiting() as u64);

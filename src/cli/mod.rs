@@ -2,9 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 failed, 64 the command line is wrong, 78 the settings are wrong.
 
+mod admin;
 mod config;
 mod doctor;
 mod healthcheck;
+mod keys;
+mod mail;
 mod migrate;
 mod serve;
 
@@ -55,11 +58,19 @@ enum Command {
     Serve,
     /// Brings the database to the form that this version needs, and ends.
     Migrate,
+    /// Makes accounts, gives out roles, takes over people from elsewhere: at the machine itself.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Shows, checks and explains the settings.
     #[command(subcommand)]
     Config(config::Config),
+    /// Lists and changes the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Asks a running Folio on this machine whether it is ready.
     Healthcheck(healthcheck::Healthcheck),
+    /// Lists the letters that Folio has written, and shows one.
+    Mail(mail::Mail),
     /// Looks at the data folder and at every backend, and says what to do about what is wrong.
     Doctor(doctor::Doctor),
 }
@@ -109,10 +120,13 @@ fn run(line: CommandLine) -> Result<(), Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loaded = || load(&line.flags.asked(), std::env::vars_os());
     match line.command {
-        None | Some(Command::Serve) => serve::run(&loaded()),
+        None | Some(Command::Serve) => serve::run(loaded),
         Some(Command::Migrate) => migrate::run(&loaded()),
+        Some(Command::Admin(command)) => command.run(&loaded()),
         Some(Command::Config(command)) => command.run(loaded),
+        Some(Command::Keys(command)) => command.run(&loaded()),
         Some(Command::Healthcheck(command)) => command.run(loaded),
+        Some(Command::Mail(command)) => command.run(&loaded()),
         Some(Command::Doctor(command)) => command.run(&loaded()),
     }
 }

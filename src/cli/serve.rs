@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use folio::Folio;
 use folio::clock::Clock;
 use folio::config::{Config, Loaded};
-use folio::http::{self, Listeners};
+use folio::http::{self, Listeners, Shell};
 use folio::storage::folder::Folder;
 use folio::telemetry::{self, Log};
 use tokio::net::{TcpListener, TcpSocket};
@@ -18,8 +18,9 @@ use super::{Failure, runtime, settled, tell};
 /// Connections that the system may hold before they are accepted.
 const WAITING_MAX: u32 = 4_096;
 
-pub fn run(loaded: &Loaded) -> Result<(), Failure> {
-    let settings = settled(loaded)?;
+pub fn run(load: impl Fn() -> Loaded) -> Result<(), Failure> {
+    let loaded = load();
+    let settings = settled(&loaded)?;
     // Held until the end: a second process on the same folder is refused.
     let folder = Folder::claim(&settings.data_dir).map_err(Failure::failed)?;
     let secret = match &settings.secret {
@@ -27,19 +28,23 @@ pub fn run(loaded: &Loaded) -> Result<(), Failure> {
         None => folder.secret().map_err(Failure::failed)?,
     };
     let config = settings.config(secret);
+    // A page of 2 MiB for each few KiB that are used would double what an idle Folio holds. Where the system does not
+    // know the word, it has no such pages.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, loaded.clone(), &load));
     // What is still computing is not waited for: everything that was answered is stored.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, loaded: Loaded, load: &dyn Fn() -> Loaded) -> Result<(), Failure> {
     let listeners =
         Listeners { public: listen(config.http.listen)?, operation: config.http.ops_listen.map(listen).transpose()? };
     let (signals, clock) = (Signals::new()?, Clock::system());
     let log = telemetry::start(&config.log, &clock).map_err(|error| Failure::broken(&error))?;
-    let outcome = Box::pin(answer(config, listeners, clock, log.clone(), signals)).await;
+    let live = Live { loaded, load, log: log.clone(), hangup: hear(SignalKind::hangup())? };
+    let outcome = Box::pin(answer(config, listeners, clock, live, signals)).await;
     log.flush();
     outcome
 }
@@ -49,23 +54,27 @@ async fn answer(
     config: Config,
     listeners: Listeners,
     clock: Clock,
-    log: Log,
+    mut live: Live<'_>,
     mut signals: Signals,
 ) -> Result<(), Failure> {
     let welcome = welcome(&config, &listeners);
     let folio = tokio::select! {
-        started = Box::pin(Folio::start(config, clock, log, http::routes())) => {
+        started = Box::pin(Folio::start(config, clock, live.log.clone(), http::routes())) => {
             started.map_err(|error| Failure::broken(&error))?
         }
         () = signals.next() => return Err(Failure::failed("told to stop before everything was started")),
     };
-    let (stop, stopped) = oneshot::channel();
+    let (shell, (stop, stopped)) = (folio.shell.clone(), oneshot::channel());
     let mut serving = Box::pin(folio.serve(listeners, async { stopped.await.unwrap_or_default() }));
     welcome.iter().for_each(|line| tell(line));
-    tokio::select! {
-        _ = &mut serving => return Err(Failure::failed("the server ended by itself; the log says why")),
-        () = signals.next() => tell("folio: stopping: what is under way may finish; a second signal ends at once"),
+    loop {
+        tokio::select! {
+            _ = &mut serving => return Err(Failure::failed("the server ended by itself; the log says why")),
+            _ = live.hangup.recv() => live.reload(&shell),
+            () = signals.next() => break,
+        }
     }
+    tell("folio: stopping: what is under way may finish; a second signal ends at once");
     let _ = stop.send(());
     let drained = tokio::select! {
         drained = &mut serving => drained,
@@ -110,7 +119,51 @@ fn welcome(config: &Config, listeners: &Listeners) -> Vec<String> {
         "folio: next, open http://{http}/api/docs or http://{http}/health; folio doctor looks at every backend; \
          Ctrl-C stops"
     );
-    [Some(first), operation, Some(next)].into_iter().flatten().collect()
+    let mail =
+        config.mail.server.is_none().then(|| "folio: without smtp_url mail stays here: folio mail shows it".to_owned());
+    [Some(first), operation, mail, Some(next)].into_iter().flatten().collect()
+}
+
+/// The settings that a running Folio takes anew: levels of the log and limits on rates.
+const LIVE: [&str; 2] = ["log", "rate_"];
+
+/// What is needed to take settings anew.
+struct Live<'a> {
+    loaded: Loaded,
+    load: &'a dyn Fn() -> Loaded,
+    log: Log,
+    hangup: Signal,
+}
+
+impl Live<'_> {
+    /// Reads all settings again and takes what can change at once; tells what waits for a restart. If anything is
+    /// wrong, nothing changes.
+    fn reload(&mut self, shell: &Shell) {
+        let loaded = (self.load)();
+        let settings = match loaded.settings() {
+            Ok(settings) => settings,
+            Err(problems) => {
+                let problems = problems.join("; ");
+                return tracing::warn!(event = "settings.refused", problems, "the settings stay as they were");
+            }
+        };
+        let pairs = self.loaded.values.iter().zip(&loaded.values);
+        let changed = pairs.filter(|(before, after)| before.text != after.text).map(|it| it.1.key.name);
+        let is_live = |name: &&str| *name == LIVE[0] || name.starts_with(LIVE[1]);
+        let (taken, waiting): (Vec<&str>, Vec<&str>) = changed.partition(is_live);
+        shell.limit(settings.rate_limits());
+        if let Err(error) = self.log.set_levels(&settings.log.0) {
+            tracing::warn!(event = "settings.refused", %error, "the levels of the log stay as they were");
+        }
+        let (taken, waiting) = (taken.join(", "), waiting.join(", "));
+        tracing::info!(event = "settings.reloaded", taken, waiting, "what waits needs a restart");
+        // What waits is compared again with what runs; what was taken runs.
+        for (before, after) in self.loaded.values.iter_mut().zip(loaded.values) {
+            if is_live(&after.key.name) {
+                *before = after;
+            }
+        }
+    }
 }
 
 /// What asks a process to stop.
@@ -121,8 +174,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Signals, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be heard: {error}")));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Signals { terminate: hear(SignalKind::terminate())?, interrupt: hear(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {
@@ -131,4 +183,8 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn hear(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("signals cannot be heard: {error}")))
 }

@@ -36,15 +36,30 @@ impl Settings {
                 delete_after: self.delete_after,
                 former_name_lives: self.former_name_lives,
                 profile_cached_for: self.profile_cached_for,
+                export_every: self.export_every,
+                export_rows_max: self.export_rows_max,
                 audit_lives: self.audit_lives,
             },
             mail: MailConfig {
                 server: self.smtp_url.as_ref().map(Server::secret),
+                answer_within: self.smtp_answer_within,
+                tried_for: self.mail_tried_for,
+                lives: self.mail_lives,
                 from: self.mail_from.0.clone(),
                 site: self.site.as_ref().map_or_else(|| format!("http://{}", self.listen), |it| it.0.clone()),
             },
             log: self.log(),
         }
+    }
+
+    /// The limits on rates, unless they are off.
+    pub fn rate_limits(&self) -> Option<RateLimitConfig> {
+        self.rate_limit.then_some(RateLimitConfig {
+            per_address_burst: self.rate_per_address_burst,
+            per_address_minute: self.rate_per_address_minute,
+            per_user_burst: self.rate_per_user_burst,
+            per_user_minute: self.rate_per_user_minute,
+        })
     }
 
     fn http(&self) -> HttpConfig {
@@ -53,12 +68,7 @@ impl Settings {
             ops_listen: self.ops_listen,
             origins: self.origins.0.clone(),
             trusted_proxies: self.trusted_proxies.clone().map(|it| it.0).unwrap_or_default(),
-            rate_limit: self.rate_limit.then_some(RateLimitConfig {
-                per_address_burst: self.rate_per_address_burst,
-                per_address_minute: self.rate_per_address_minute,
-                per_user_burst: self.rate_per_user_burst,
-                per_user_minute: self.rate_per_user_minute,
-            }),
+            rate_limit: self.rate_limits(),
             connections_max: self.connections_max,
             connections_per_address_max: self.connections_per_address_max,
             head_bytes_max: self.head_bytes_max.as_usize(),
@@ -72,11 +82,13 @@ impl Settings {
         }
     }
 
-    fn auth(&self) -> AuthConfig {
+    /// How people sign in.
+    pub fn auth(&self) -> AuthConfig {
         AuthConfig {
             access_lives: self.access_lives,
             refresh_lives: self.refresh_lives,
             session_lives: self.session_lives,
+            sessions_per_user_max: self.sessions_per_user_max,
             passwords: match self.password_scheme {
                 Scheme::Bcrypt => PasswordScheme::Bcrypt { cost: self.bcrypt_cost },
                 Scheme::Argon2id => PasswordScheme::Argon2id,
@@ -86,6 +98,7 @@ impl Settings {
             guesses_per_account: self.guesses_per_account,
             guesses_per_address: self.guesses_per_address,
             guesses_within: self.guesses_within,
+            api_keys_max: self.api_keys_max,
         }
     }
 

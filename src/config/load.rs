@@ -40,7 +40,7 @@ pub struct Value {
 }
 
 /// Everything that was read, right or wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,

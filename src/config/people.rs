@@ -13,6 +13,8 @@ pub struct AuthConfig {
     pub refresh_lives: Duration,
     /// How long a sign-in lasts at most.
     pub session_lives: Duration,
+    /// Sessions that one person has at a time; the one heard of least lately ends for another.
+    pub sessions_per_user_max: u32,
     /// How new passwords are hashed.
     pub passwords: PasswordScheme,
     /// Threads that hash; they step back for everybody else.
@@ -25,6 +27,8 @@ pub struct AuthConfig {
     pub guesses_per_address: u32,
     /// The time in which guesses come back.
     pub guesses_within: Duration,
+    /// Keys of services that are good at a time.
+    pub api_keys_max: usize,
 }
 
 /// How a password is hashed.
@@ -48,6 +52,10 @@ pub struct PeopleConfig {
     pub former_name_lives: Duration,
     /// How long the cache keeps a profile.
     pub profile_cached_for: Duration,
+    /// How long somebody waits between two exports.
+    pub export_every: Duration,
+    /// How many rows of a kind an export holds.
+    pub export_rows_max: u32,
     /// How long it is remembered what happened to an account.
     pub audit_lives: Duration,
 }
@@ -57,6 +65,12 @@ pub struct PeopleConfig {
 pub struct MailConfig {
     /// `smtp://user:password@host:587`; without it mail stays here to be read by `folio mail`.
     pub server: Option<Secret>,
+    /// How long the server may take for each step of a conversation.
+    pub answer_within: Duration,
+    /// How long a letter is tried.
+    pub tried_for: Duration,
+    /// How long letters are remembered.
+    pub lives: Duration,
     /// The sender.
     pub from: String,
     /// Where links in mail lead.

@@ -169,6 +169,8 @@ settings! {
     refresh_lives: Duration = "7d", Rule::Within(60 * SECOND, 90 * 24 * HOUR);
     /// How long a sign-in lasts at most, however often it is refreshed.
     session_lives: Duration = "90d", Rule::Within(60 * SECOND, 1_000 * 24 * HOUR);
+    /// Sign-ins that one person has at a time; for one more the one that was heard of least lately ends.
+    sessions_per_user_max: u32 = "100", Rule::Within(1, 1_000);
     /// How new passwords are hashed: bcrypt or argon2id. Others are hashed again at the next sign-in.
     password_scheme: Scheme = "bcrypt", Rule::Any;
     /// The cost of bcrypt: one more is twice the work, for you and for whoever guesses.
@@ -179,10 +181,13 @@ settings! {
     password_waiting_max: usize = "32", Rule::Within(1, 10_000);
     /// Wrong passwords for one account from one address, within the time below, before it has to wait.
     guesses_per_account: u32 = "10", Rule::Within(1, 1_000);
-    /// Wrong passwords from one address, within the time below, before it has to wait.
+    /// Wrong passwords from one address, within the time below, before it has to wait. As many may register there, or
+    /// say that they forgot their password.
     guesses_per_address: u32 = "100", Rule::Within(1, 100_000);
     /// The time within which wrong passwords are counted.
     guesses_within: Duration = "5m", Rule::Within(SECOND, 24 * HOUR);
+    /// Keys of services that are good at a time; they are held in memory.
+    api_keys_max: usize = "10000", Rule::Within(1, 1_000_000);
 
     /// How long a deleted account can be taken back, by signing in.
     delete_after: Duration = "7d", Rule::Within(0, 365 * 24 * HOUR);
@@ -190,13 +195,24 @@ settings! {
     former_name_lives: Duration = "30d", Rule::Within(0, 10_000 * 24 * HOUR);
     /// How long the cache keeps a profile. A change takes it out at once.
     profile_cached_for: Duration = "5m", Rule::Within(SECOND, 24 * HOUR);
+    /// How long somebody waits between two exports of everything that is known about them.
+    export_every: Duration = "10m", Rule::Within(0, 30 * 24 * HOUR);
+    /// How many rows of a kind an export holds, the newest first.
+    export_rows_max: u32 = "10000", Rule::Within(100, 1_000_000);
     /// How long it is remembered what happened to an account.
     audit_lives: Duration = "180d", Rule::Within(24 * HOUR, 10_000 * 24 * HOUR);
 
     /// The server that sends mail, as smtp://user:password@host:587. Without it mail stays here: folio mail shows it.
+    /// smtp wants STARTTLS unless the server is on this machine or the address ends in ?tls=off; smtps is TLS at once.
     smtp_url: Option<Server> = "", Rule::Schemes(&["smtp", "smtps"]);
+    /// How long the mail server may take for each step of a conversation.
+    smtp_answer_within: Duration = "30s", Rule::Within(100, HOUR);
     /// The sender of mail.
     mail_from: MailAddress = "folio@localhost", Rule::Any;
+    /// How long a letter is tried before it is given up. Its error stays to be seen by folio mail.
+    mail_tried_for: Duration = "1d", Rule::Within(0, 30 * 24 * HOUR);
+    /// How long letters are remembered, sent or not. The text of a letter is removed once it is sent.
+    mail_lives: Duration = "30d", Rule::Within(24 * HOUR, 10_000 * 24 * HOUR);
     /// Where links in mail lead, as https://folio.example. Without it, to the address where Folio listens.
     site: Option<Origin> = "", Rule::Any;
 

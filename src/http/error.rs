@@ -85,29 +85,13 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        self.form(request_id)
-    }
-
-    /// The whole answer as bytes, for a client that the HTTP library does not serve, or not any more.
-    pub(super) fn raw(&self, request_id: &HeaderValue) -> Vec<u8> {
-        let mut headers = HeaderMap::new();
-        let body = self.write(request_id, &mut headers);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(HeaderName::from_static("x-request-id"), request_id.clone());
-        headers.insert(header::CONTENT_LENGTH, body.len().into());
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let mut out = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
-        for (name, value) in &headers {
-            out.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        [&out, b"\r\n".as_slice(), &body].concat()
-    }
-
-    fn form(&self, request_id: &HeaderValue) -> Bytes {
-        let request_id = request_id.to_str().unwrap_or_default();
-        let retry_after = self.seconds();
-        let form =
-            RefusalForm { detail: &self.detail, error: self.code, request_id, fields: &self.fields, retry_after };
+        let form = RefusalForm {
+            detail: &self.detail,
+            error: self.code,
+            request_id: request_id.to_str().unwrap_or_default(),
+            fields: &self.fields,
+            retry_after: self.seconds(),
+        };
         serde_json::to_vec(&form).unwrap_or_default().into()
     }
 
@@ -121,7 +105,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         let status = match &error {
             Error::Malformed(_) => StatusCode::BAD_REQUEST,
-            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Unauthenticated(_) | Error::SecondFactor { .. } => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict { .. } => StatusCode::CONFLICT,

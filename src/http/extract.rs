@@ -3,9 +3,8 @@
 //! Types of queries and bodies say `#[serde(deny_unknown_fields)]`: what is not known is refused, and so is a field
 //! that comes twice.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::convert::Infallible;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
@@ -17,26 +16,10 @@ use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use super::error::Refusal;
-use super::shell::{Link, Shell};
+pub(crate) use super::shell::About;
+pub use crate::actors::auth::Client;
 use crate::actors::auth::{Caller, Person};
 use crate::error::{Error, Result};
-
-/// What the shell learned about a request, for extractors to ask.
-pub(crate) struct About {
-    pub(crate) caller: Option<Caller>,
-    pub(crate) address: IpAddr,
-    /// Whether details of operation may be told where this came in.
-    pub(crate) details: bool,
-    pub(crate) body_read: AtomicBool,
-    pub(crate) shell: Arc<Shell>,
-    pub(crate) link: Arc<Link>,
-}
-
-impl About {
-    pub(crate) fn of(parts: &Parts) -> &Arc<About> {
-        parts.extensions.get().expect("every handler runs inside the shell")
-    }
-}
 
 /// The person whose token came with the request; 401 without one, 403 where a service asks.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +37,16 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
     }
 }
 
-/// From where and by what a request was sent.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// The address, seen past the proxies that are trusted.
-    pub address: IpAddr,
-    /// What the program calls itself: printable, and not long.
-    pub device: String,
+/// Whoever asks, if they say so: for what is open to everybody and shows more to some.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer(pub Option<Caller>);
+
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Viewer(About::of(parts).caller))
+    }
 }
 
 const DEVICE_LETTERS_MAX: usize = 200;

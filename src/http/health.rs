@@ -30,7 +30,7 @@ type Answer = (StatusCode, Json<HealthReport>);
 #[utoipa::path(get, path = "/health", tag = "operation",
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)))]
 pub(super) async fn show(State(app): State<App>, Extension(about): Extension<Arc<About>>) -> Answer {
-    let checks = if about.details { app.health.checks() } else { Vec::new() };
+    let checks = if about.details() { app.health.checks() } else { Vec::new() };
     answer(app.health.status(), app.health.status() != "unhealthy", checks)
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn live() -> Answer {
 #[utoipa::path(get, path = "/health/ready", tag = "operation",
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)))]
 pub(super) async fn ready(State(app): State<App>, Extension(about): Extension<Arc<About>>) -> Answer {
-    let checks = if about.details { app.health.checks() } else { Vec::new() };
+    let checks = if about.details() { app.health.checks() } else { Vec::new() };
     let ready = app.health.is_ready();
     answer(if ready { app.health.status() } else { "unhealthy" }, ready, checks)
 }

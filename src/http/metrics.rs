@@ -19,7 +19,7 @@ pub(super) async fn show(State(app): State<App>, Extension(about): Extension<Arc
     let mut out = Exposition::default();
     out.family("folio_build_info", "gauge", "The build that runs.");
     out.sample("folio_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    about.shell.collect(&mut out);
+    about.link.shell.collect(&mut out);
     app.actors.collect(&mut out);
     let Counts { hits, misses, failures } = app.storage.cache.counts();
     for (name, help, count) in [

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use hyper::header;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, Info, LicenseBuilder, OpenApi, Ref, ResponseBuilder, Server};
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::App;
 use super::error::RefusalForm;
 use super::shell::Encoded;
+use crate::actors::auth::Caller;
 use crate::error::{Error, Result};
 
 const PAGE: &str = include_str!("../../web/docs/index.html");
@@ -33,7 +33,7 @@ pub(super) async fn show() -> Error {
 }
 
 /// The description as it was encoded when the shell was made.
-pub(super) fn ready(app: &App, _: &matchit::Params<'_, '_>) -> Option<Arc<Encoded>> {
+pub(super) fn ready(app: &App, _: Option<&Caller>, _: &matchit::Params<'_, '_>) -> Option<Arc<Encoded>> {
     app.description.get().cloned()
 }
 
@@ -51,38 +51,35 @@ pub(super) async fn asset(Path(file): Path<String>) -> Result<impl IntoResponse>
 }
 
 /// Adds to the handlers' own descriptions what is the same for all of them.
-pub(super) fn complete(mut api: OpenApi) -> OpenApi {
-    api.info = Info::new("Folio", env!("CARGO_PKG_VERSION"));
-    api.info.description = Some(env!("CARGO_PKG_DESCRIPTION").to_owned());
-    api.info.license =
-        Some(LicenseBuilder::new().name("MIT or Apache-2.0").identifier(Some(env!("CARGO_PKG_LICENSE"))).build());
-    api.servers = Some(vec![Server::new("/")]);
+pub(super) fn complete(api: &OpenApi) -> Value {
+    let mut api = json!(api);
+    api["info"] = json!({
+        "title": "Folio",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": env!("CARGO_PKG_DESCRIPTION"),
+        "license": { "name": "MIT or Apache-2.0", "identifier": env!("CARGO_PKG_LICENSE") },
+    });
+    api["servers"] = json!([{ "url": "/" }]);
     // Either is taken; an operation that needs somebody signed in says so itself.
-    api.security = Some(vec![SecurityRequirement::default(), SecurityRequirement::new("bearer", [""; 0])]);
-
-    let components = api.components.get_or_insert_with(Components::new);
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-    components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
-    components.schemas.insert(RefusalForm::name().into_owned(), RefusalForm::schema());
-    let form = ContentBuilder::new().schema(Some(Ref::from_schema_name(RefusalForm::name()))).build();
-    let refusal = ResponseBuilder::new().description("Any refusal").content("application/json", form).build();
-    components.responses.insert("Refusal".to_owned(), refusal.into());
-
-    for (path, item) in &mut api.paths.paths {
-        for (method, operation) in operations(item) {
-            operation.operation_id = Some(name(method, path));
-            operation.tags = Some(vec![tag(path).to_owned()]);
-            let default = operation.responses.responses.entry("default".to_owned());
-            default.or_insert_with(|| Ref::from_response_name("Refusal").into());
+    api["security"] = json!([{}, { "bearer": [] }]);
+    let bearer = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
+    let form = json!({ "$ref": format!("#/components/schemas/{}", RefusalForm::name()) });
+    let refusal = json!({ "description": "Any refusal", "content": { "application/json": { "schema": form } } });
+    let meaning = "A key of a service; a bearer token as well.";
+    let key = json!({ "type": "apiKey", "in": "header", "name": "x-api-key", "description": meaning });
+    api["components"]["securitySchemes"] = json!({ "bearer": bearer, "key": key });
+    api["components"]["schemas"][&*RefusalForm::name()] = json!(RefusalForm::schema());
+    api["components"]["responses"]["Refusal"] = refusal;
+    for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            operation["operationId"] = name(method, path).into();
+            operation["tags"] = json!([tag(path)]);
+            if operation["responses"]["default"].is_null() {
+                operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Refusal" });
+            }
         }
     }
     api
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    let PathItem { get, put, post, delete, patch, .. } = item;
-    let all = [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
-    all.into_iter().filter_map(|(method, it)| Some((method, it.as_mut()?)))
 }
 
 /// A name that no other operation has: functions in two files may be called alike.

@@ -65,6 +65,13 @@ pub struct Paged<T> {
     pub next: Option<String>,
 }
 
+impl<T> Paged<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, into: impl FnMut(T) -> U) -> Paged<U> {
+        Paged { items: self.items.into_iter().map(into).collect(), next: self.next }
+    }
+}
+
 impl<Filters> Page<Filters> {
     /// The place behind which this page begins; none for the first page.
     pub fn after<Place: DeserializeOwned>(&self) -> Result<Option<Place>> {
@@ -104,7 +111,7 @@ impl<Filters: DeserializeOwned> FromRequestParts<App> for Page<Filters> {
         }
         let caller = About::of(parts).caller.map(|it| it.number()).unwrap_or_default();
         let signer = Signer::new(app, &[parts.uri.path().as_bytes(), &caller.to_be_bytes(), filters.as_bytes()]);
-        let place = cursor.map(|it| signer.verify(&it)).transpose()?;
+        let place = cursor.map(|it| signer.verify(&it).ok_or_else(bad_cursor)).transpose()?;
         Ok(Page { size, filters: read_query(&filters)?, place, signer })
     }
 }
@@ -133,14 +140,14 @@ impl Signer {
         BASE64_URL_SAFE_NO_PAD.encode([&signed, tag.as_ref()].concat())
     }
 
-    fn verify(&self, cursor: &str) -> Result<Vec<u8>> {
-        let bytes = Some(cursor).filter(|it| it.len() <= CURSOR_BYTES_MAX);
-        let bytes = bytes.and_then(|it| BASE64_URL_SAFE_NO_PAD.decode(it).ok()).ok_or_else(bad_cursor)?;
-        let (signed, tag) = bytes.len().checked_sub(TAG_BYTES).map(|it| bytes.split_at(it)).ok_or_else(bad_cursor)?;
-        hmac::verify(&self.key, signed, tag).map_err(|_| bad_cursor())?;
-        let (version, rest) = signed.split_first().ok_or_else(bad_cursor)?;
-        let (ends, place) = rest.split_first_chunk().filter(|_| *version == VERSION).ok_or_else(bad_cursor)?;
-        if i64::from_be_bytes(*ends) <= self.now { Err(bad_cursor()) } else { Ok(place.to_vec()) }
+    fn verify(&self, cursor: &str) -> Option<Vec<u8>> {
+        let bytes = Some(cursor).filter(|it| it.len() <= CURSOR_BYTES_MAX)?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(bytes).ok()?;
+        let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
+        hmac::verify(&self.key, signed, tag).ok()?;
+        let (version, rest) = signed.split_first()?;
+        let (ends, place) = rest.split_first_chunk()?;
+        (*version == VERSION && i64::from_be_bytes(*ends) > self.now).then(|| place.to_vec())
     }
 }
 

@@ -5,26 +5,27 @@
 //! A row gives a service's path and the one it stands for; the forms follow by rule. The shell asks here when no route
 //! takes a request, and routes again with what it gets: what stands for a path that nobody serves yet is answered 501.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use hyper::Method;
 
-/// Service behind the proxy, methods, path at the service, method here (`=`: the same), path here below `/api/v1`.
+/// Service behind the proxy, methods, path at the service, method here (`=`: the same), path here below `/api/v1`
+/// (none: taken as it is; the protocol behind it has methods of its own).
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const ROWS: &[Row] = &[
     ("auth", "POST", "/auth/register", "=", "/auth/register"),
     ("auth", "POST", "/auth/login", "=", "/auth/login"),
-    ("auth", "GET", "/auth/verify", "=", "/auth/verify"),
+    ("auth", "GET POST", "/auth/verify", "=", "/auth/verify"),
     ("auth", "POST", "/auth/refresh", "=", "/auth/refresh"),
     ("auth", "POST", "/auth/logout", "=", "/auth/logout"),
     ("auth", "GET", "/api/users", "=", "/users"),
     ("auth", "GET", "/api/users/{id}", "=", "/users/{id}"),
     ("", "POST", "/register", "=", "/auth/register"),
     ("", "POST", "/login", "=", "/auth/login"),
-    ("", "POST", "/verify", "GET", "/auth/verify"),
-    ("", "POST", "/validate-token", "GET", "/auth/verify"),
+    ("", "POST", "/verify", "=", "/auth/verify"),
+    ("", "POST", "/validate-token", "=", "/auth/verify"),
     ("profile", "GET PUT", "/profile/me", "=", "/profile/me"),
     ("profile", "GET", "/profile/public/{username}", "=", "/profile/public/{username}"),
     ("profile", "GET", "/profile/user/{id}", "=", "/profile/user/{id}"),
@@ -67,26 +68,18 @@ const ROWS: &[Row] = &[
     ("", "POST", "/posts/{id}/attachments", "=", "/posts/{id}/attachments"),
     ("", "POST", "/export", "=", "/export"),
     ("", "GET", "/export/{id}", "=", "/export/{id}"),
+    ("", "GET", "/socket.io", "=", ""),
+    ("", "GET", "/socket.io/", "=", ""),
+    ("", "GET", "/socket.io/{*rest}", "=", ""),
 ];
 
 /// Words behind `/api/likes/` that are never ids, though nothing stands at the bare word.
 const RESERVED: &[&str] = &["/api/likes/check", "/api/likes/stats", "/api/likes/likes"];
 
-/// Taken as they are, whatever the method: the protocol behind them has methods of its own.
-const WHOLE: &[&str] = &["/socket.io", "/socket.io/", "/socket.io/{*rest}"];
-
-/// What a method at a path of a seed stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    asked: Method,
-    method: Method,
-    template: String,
-}
-
-static TABLE: LazyLock<matchit::Router<Vec<Target>>> = LazyLock::new(|| {
+static TABLE: LazyLock<matchit::Router<Vec<&'static Row>>> = LazyLock::new(|| {
     let mut table = matchit::Router::new();
-    for (path, targets) in paths() {
-        table.insert(path, targets).expect("the forms of two rows are the same path or none of both");
+    for (path, rows) in paths() {
+        table.insert(path, rows).expect("the forms of two rows are the same path or none of both");
     }
     table
 });
@@ -96,57 +89,49 @@ static TABLE: LazyLock<matchit::Router<Vec<Target>>> = LazyLock::new(|| {
 /// A method that no seed has at its path is kept: the canonical route refuses it and says which it takes.
 pub fn rewrite(method: &Method, path: &str) -> Option<(Method, String)> {
     let found = TABLE.at(path).ok()?;
-    let asked = if *method == Method::HEAD { &Method::GET } else { method };
-    let exact = found.value.iter().find(|it| it.asked == *asked);
-    let target = exact.or_else(|| found.value.first())?;
-    let changed = exact.filter(|it| it.method != it.asked).map(|it| it.method.clone());
-    let template =
-        if target.template.contains("{*") { path.to_owned() } else { filled(&target.template, &found.params) };
-    Some((changed.unwrap_or_else(|| method.clone()), template))
+    let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let exact = found.value.iter().find(|it| it.1.split(' ').any(|it| it == asked));
+    let (_, _, _, changed, canonical) = exact.or(found.value.first())?;
+    let changed = exact.filter(|_| *changed != "=").map(|_| method_named(changed));
+    let path = if canonical.is_empty() { path.to_owned() } else { filled(canonical, &found.params) };
+    Some((changed.unwrap_or_else(|| method.clone()), path))
 }
 
 /// Every path of every seed that has a method, as the seeds write it and in all other forms: method and path.
 pub fn all() -> impl Iterator<Item = (Method, String)> {
-    let paths = paths().into_iter();
-    paths.flat_map(|(path, targets)| targets.into_iter().map(move |it| (it.asked, path.clone())))
+    let methods = |row: &Row| row.1.split(' ').map(method_named).collect::<Vec<_>>();
+    paths().into_iter().flat_map(move |(path, rows)| {
+        rows.into_iter().flat_map(methods).map(|it| (it, path.clone())).collect::<Vec<_>>()
+    })
 }
 
-/// Each form of each row, with what it stands for.
-fn paths() -> HashMap<String, Vec<Target>> {
-    let mut paths: HashMap<String, Vec<Target>> = HashMap::new();
-    for (service, methods, seed, method, canonical) in ROWS {
-        for form in forms(service, seed, canonical) {
-            let targets = paths.entry(form).or_default();
-            for asked in methods.split(' ').map(method_named) {
-                let method = if *method == "=" { asked.clone() } else { method_named(method) };
-                let target = Target { asked, method, template: format!("/api/v1{canonical}") };
-                let same = targets.iter().find(|it| it.asked == target.asked);
-                assert!(same.is_none_or(|it| *it == target), "{target:?} and {same:?} are asked for alike");
-                if same.is_none() {
-                    targets.push(target);
-                }
-            }
+/// Each form of each row, with the rows that have it.
+fn paths() -> HashMap<String, Vec<&'static Row>> {
+    let mut paths: HashMap<String, Vec<&Row>> = HashMap::new();
+    for row in ROWS {
+        for form in forms(row) {
+            paths.entry(form).or_default().push(row);
         }
     }
-    let whole = WHOLE.iter().map(|it| {
-        let target = Target { asked: Method::GET, method: Method::GET, template: (*it).to_owned() };
-        ((*it).to_owned(), vec![target])
-    });
-    let reserved = RESERVED.iter().map(|it| ((*it).to_owned(), Vec::new()));
-    paths.into_iter().chain(whole).chain(reserved).collect()
+    RESERVED.iter().for_each(|it| _ = paths.entry((*it).to_owned()).or_default());
+    paths
 }
 
 /// The paths of one row: canonical, bare, versioned, and behind the proxy with the service's name once and twice.
-fn forms(service: &str, seed: &str, canonical: &str) -> Vec<String> {
-    let mut forms = vec![format!("/api/v1{canonical}"), seed.to_owned()];
+fn forms((service, _, seed, _, canonical): &Row) -> BTreeSet<String> {
+    let mut forms = BTreeSet::from([(*seed).to_owned()]);
+    if canonical.is_empty() {
+        return forms;
+    }
+    forms.insert(format!("/api/v1{canonical}"));
     if !seed.starts_with("/api/") {
-        forms.push(format!("/api/v1{seed}"));
+        forms.insert(format!("/api/v1{seed}"));
     }
     if !service.is_empty() {
-        forms.push(format!("/api/{service}{seed}"));
+        forms.insert(format!("/api/{service}{seed}"));
         let named = seed.strip_prefix('/').and_then(|it| it.strip_prefix(service));
         if named.is_some_and(|it| it.is_empty() || it.starts_with('/')) {
-            forms.push(format!("/api{seed}"));
+            forms.insert(format!("/api{seed}"));
         }
     }
     forms
@@ -156,13 +141,24 @@ fn method_named(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).expect("the table holds names of methods")
 }
 
-/// A template with its parameters put in, just as they came.
-fn filled(template: &str, params: &matchit::Params<'_, '_>) -> String {
-    let mut path = String::with_capacity(64);
-    for part in template.split('/').skip(1) {
-        path.push('/');
-        let name = part.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
-        path.push_str(name.and_then(|it| params.get(it)).unwrap_or(part));
+/// A path below `/api/v1` with its parameters put in, just as they came.
+fn filled(canonical: &str, params: &matchit::Params<'_, '_>) -> String {
+    let name = |part: &str| Some(part.strip_prefix('{')?.strip_suffix('}')?.to_owned());
+    let part = |it: &'_ str| name(it).and_then(|it| params.get(it)).map_or_else(|| it.to_owned(), str::to_owned);
+    format!("/api/v1{}", canonical.split('/').map(part).collect::<Vec<_>>().join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_give_one_method_of_a_path_two_meanings() {
+        for (path, rows) in paths() {
+            for method in rows.iter().flat_map(|it| it.1.split(' ')) {
+                let meant = rows.iter().filter(|it| it.1.split(' ').any(|it| it == method)).map(|it| (it.3, it.4));
+                assert_eq!(meant.collect::<BTreeSet<_>>().len(), 1, "{method} {path}");
+            }
+        }
     }
-    path
 }

@@ -1,19 +1,36 @@
 //! Where everything is kept: the database and the ports beside it.
 
+pub mod account_list;
+pub mod accounts;
+pub mod api_keys;
 pub mod audit;
+pub mod blocks;
 pub mod broker;
 pub mod bus;
 pub mod cache;
 pub mod db;
+pub mod exports;
 pub mod folder;
 pub mod health;
+pub mod import;
+pub mod leaving;
 mod link;
 pub mod mails;
+pub mod names;
 pub mod objects;
 pub mod outbox;
+pub mod preferences;
+pub mod profiles;
 mod redis;
+pub mod revocations;
+pub mod second_factors;
+pub mod sessions;
+pub mod signing_keys;
 pub mod streams;
+pub mod sweeps;
+pub mod tickets;
 pub mod trouble;
+pub mod users;
 pub mod writes;
 
 use std::time::Duration;

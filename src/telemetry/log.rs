@@ -5,16 +5,17 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use serde_json::Value;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::json::Json;
 use super::{Counter, Exposition};
@@ -40,6 +41,17 @@ struct Inner {
     written: AtomicU32,
     format: LogFormat,
     clock: Clock,
+    /// Where the process's own log holds its levels.
+    levels: OnceLock<reload::Handle<EnvFilter, Registry>>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    timestamp: String,
+    level: &'static str,
+    service: &'static str,
+    #[serde(flatten)]
+    fields: Value,
 }
 
 enum Letter {
@@ -49,9 +61,9 @@ enum Letter {
 
 /// Starts the process's log on standard output, with a hook that logs each panic once: where, never what with.
 pub fn start(config: &LogConfig, clock: &Clock) -> Result<Log> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.filter))
-        .map_err(|_| Error::Malformed("the filter of the log is not valid"))?;
+    let (filter, levels) = reload::Layer::new(filter(&config.filter)?);
     let log = Log::to(io::stdout(), config.format, clock);
+    log.0.levels.get_or_init(|| levels);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         LogFormat::Json => registry.with(Json(log.clone())).try_init(),
@@ -70,31 +82,39 @@ pub fn start(config: &LogConfig, clock: &Clock) -> Result<Log> {
     Ok(log)
 }
 
+fn filter(levels: &str) -> Result<EnvFilter> {
+    let filter = EnvFilter::try_new(format!("{QUIET},{levels}"));
+    filter.map_err(|_| Error::Malformed("the filter of the log is not valid"))
+}
+
 impl Log {
     /// A log that ends in any writer, on a thread of its own.
     pub fn to(out: impl Write + Send + 'static, format: LogFormat, clock: &Clock) -> Log {
         let (lines, letters) = sync_channel(LINES_MAX);
         std::thread::spawn(move || write_out(&letters, out));
-        let (dropped, skipped, second, written) = Default::default();
-        Log(Arc::new(Inner { lines, dropped, skipped, second, written, format, clock: clock.clone() }))
+        let (dropped, skipped, second, written, levels) = Default::default();
+        Log(Arc::new(Inner { lines, dropped, skipped, second, written, format, clock: clock.clone(), levels }))
     }
 
-    /// Writes one event that is already a value: its fields stand beside the time and the service.
-    pub fn event(&self, level: &'static str, fields: &impl Serialize) {
-        #[derive(Serialize)]
-        struct Line<'a, T> {
-            timestamp: String,
-            level: &'static str,
-            service: &'static str,
-            #[serde(flatten)]
-            fields: &'a T,
+    /// Changes what the process's own log takes, from now on.
+    pub fn set_levels(&self, levels: &str) -> Result<()> {
+        let filter = filter(levels)?;
+        self.0.levels.get().map_or(Ok(()), |it| it.reload(filter).map_err(Error::internal))
+    }
+
+    /// Writes one event that is already a value: its fields, but for those that are null, stand beside the time and
+    /// the service.
+    pub fn event(&self, level: &'static str, mut fields: Value) {
+        if let Value::Object(fields) = &mut fields {
+            fields.retain(|_, value| !value.is_null());
         }
-        let line = Line { timestamp: self.timestamp(), level, service: "folio", fields };
-        let text = match self.0.format {
-            LogFormat::Json => serde_json::to_vec(&line).unwrap_or_default(),
-            LogFormat::Pretty => pretty(&serde_json::to_value(&line).unwrap_or_default()).into_bytes(),
-        };
-        self.offer(text);
+        self.offer(match self.0.format {
+            LogFormat::Json => {
+                let line = Line { timestamp: self.timestamp(), level, service: "folio", fields };
+                serde_json::to_vec(&line).unwrap_or_default()
+            }
+            LogFormat::Pretty => pretty(&self.timestamp(), level, &fields).into_bytes(),
+        });
     }
 
     /// Whether one more of many like lines is written now: up to a number of them each second; what is left out is
@@ -185,15 +205,9 @@ fn write_out(letters: &Receiver<Letter>, mut out: impl Write) {
     }
 }
 
-fn pretty(line: &serde_json::Value) -> String {
-    let fields = line
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| !matches!(key.as_str(), "timestamp" | "level" | "service"));
-    let fields = fields.map(|(key, value)| format!(" {key}={value}")).collect::<String>();
-    let bare = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-    format!("{} {:>5}{fields}", bare("timestamp"), bare("level"))
+fn pretty(timestamp: &str, level: &str, fields: &Value) -> String {
+    let fields = fields.as_object().into_iter().flatten().map(|(key, value)| format!(" {key}={value}"));
+    format!("{timestamp} {level:>5}{}", fields.collect::<String>())
 }
 
 #[cfg(test)]
@@ -216,7 +230,7 @@ mod tests {
         let (go_on, stuck) = sync_channel(0);
         let log = Log::to(Stuck(stuck), LogFormat::Pretty, &Clock::manual());
         for number in 0..LINES_MAX * 2 {
-            log.event("INFO", &serde_json::json!({ "number": number }));
+            log.event("INFO", serde_json::json!({ "number": number }));
         }
         assert!(log.dropped() >= LINES_MAX as u64 - 257, "{}", log.dropped());
         drop(go_on);

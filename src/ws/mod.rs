@@ -13,13 +13,12 @@ use futures_util::FutureExt;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
-use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::error::Error;
 use crate::http::error::Refusal;
 use crate::http::extract::About;
-use crate::http::shell::{Link, Taken, Takeover};
+use crate::http::shell::{Link, Taken};
 use crate::telemetry;
 
 /// A valid handshake: 400 or 426 without one, 403 from a page that may not call.
@@ -33,16 +32,11 @@ impl Upgrade {
     pub fn take_over<F, S>(self, session: F) -> Response
     where
         F: FnOnce(Taken) -> S + Send + 'static,
-        S: Future<Output = ()> + Send,
+        S: Future<Output = ()> + Send + 'static,
     {
-        let (give, given) = oneshot::channel();
-        let session = async move {
-            if let Ok(taken) = given.await {
-                session(taken).await;
-            }
-        };
-        let session = telemetry::traced(telemetry::trace(), session).boxed();
-        self.link.hand_over(Takeover { give, session });
+        let trace = telemetry::trace();
+        let session = move |taken| telemetry::traced(trace, session(taken)).boxed();
+        *self.link.session.lock() = Some(Box::new(session));
         let websocket = HeaderValue::from_static("websocket");
         let upgrade = HeaderValue::from_static("upgrade");
         let headers =
@@ -71,7 +65,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
         let key = keys.next().filter(|it| keys.next().is_none() && is_key(it.as_bytes()));
         let key = key.ok_or(Error::Malformed("the key of the handshake is not valid"))?;
-        if let Some(origin) = headers.get(header::ORIGIN).filter(|it| !about.shell.allows_origin(it)) {
+        if let Some(origin) = headers.get(header::ORIGIN).filter(|it| !about.link.shell.allows_origin(it)) {
             let host = headers.get(header::HOST).map(text).unwrap_or_default();
             if text(origin).split_once("://").is_none_or(|it| !it.1.eq_ignore_ascii_case(host)) {
                 return Err(Error::Forbidden("pages of this origin may not connect").into());

@@ -1,3 +1,5 @@
 //! Actors on a real database.
 
 mod commits;
+mod mail;
+mod nodes;

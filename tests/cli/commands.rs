@@ -23,6 +23,7 @@ fn a_wrong_command_line_is_told_so() {
         &["serve", "--", "--listen"],
         &["config"],
         &["config", "nonsense"],
+        &["keys"],
         &["healthcheck", "--url"],
         &[&long],
         &["config", &long],
@@ -39,7 +40,7 @@ fn help_and_version_are_answers() {
     let place = Place::new();
     place.run(&["--help"]).with(0).says("Without a command it serves");
     place.run(&["--version"]).with(0).says(env!("CARGO_PKG_VERSION"));
-    for command in ["serve", "migrate", "config", "healthcheck", "doctor"] {
+    for command in ["serve", "migrate", "config", "admin", "keys", "healthcheck", "mail", "doctor"] {
         place.run(&[command, "--help"]).with(0).says("--data-dir");
     }
 }

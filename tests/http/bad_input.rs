@@ -1,10 +1,15 @@
 //! Requests that no good client sends: each gets a clear refusal in the one form, and nothing hangs or breaks.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::bad_bodies;
-use super::things::{ADA, BOB, THING, serving};
-use crate::support::raw::{ask, get, say, send};
+use super::things::{ADA, BOB, THING, routes, serving};
+use crate::support::http::Server;
+use crate::support::raw::{ask, get, hear, say, send};
 
 /// What it is, what is sent, what is answered.
 pub type Case = (&'static str, Vec<u8>, u16);
@@ -146,6 +151,26 @@ async fn bad_input_gets_a_clear_refusal_in_the_one_form() {
 }
 
 #[tokio::test]
+async fn a_request_framed_twice_is_refused_however_the_network_cuts_it() {
+    let server = Server::start(routes(), |it| it.head_within = Duration::from_secs(60)).await;
+    let address = server.address;
+    let both =
+        post("Content-Type: application/json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n");
+    let head = both.len() - 5;
+    let heard = futures_util::future::join_all((1..head).map(async |cut| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&both[..cut]).await.unwrap();
+        // The first part is read by itself: another whole request is answered in the meantime.
+        get(address, THING, BOB).await;
+        stream.write_all(&both[cut..]).await.unwrap();
+        hear(&mut stream).await.iter().map(|it| it.status).collect::<Vec<_>>()
+    }));
+    assert_eq!(heard.await, vec![[400]; head - 1]);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_greeting_of_another_protocol_version_is_closed_without_a_word() {
     let (server, address) = serving().await;
     assert!(say(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.is_empty());
@@ -191,12 +216,12 @@ async fn whoever_sends_a_byte_at_a_time_is_told_that_it_took_too_long() {
 /// Sends a byte each 20 ms until the server has had enough.
 async fn dribble(address: SocketAddr, start: &str) -> u16 {
     use tokio::io::AsyncWriteExt;
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     let (mut read, mut write) = stream.into_split();
     write.write_all(start.as_bytes()).await.unwrap();
     let dribbling = async {
         loop {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             if write.write_all(b"1").await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -205,7 +230,7 @@ async fn dribble(address: SocketAddr, start: &str) -> u16 {
     let mut raw = vec![0; 4096];
     let hearing = tokio::io::AsyncReadExt::read(&mut read, &mut raw);
     let size = tokio::select! {
-        size = tokio::time::timeout(std::time::Duration::from_secs(10), hearing) => size.expect("the server hangs").unwrap(),
+        size = tokio::time::timeout(Duration::from_secs(10), hearing) => size.expect("the server hangs").unwrap(),
         () = dribbling => unreachable!(),
     };
     std::str::from_utf8(&raw[9..size.min(12)]).unwrap().parse().unwrap()

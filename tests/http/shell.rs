@@ -104,6 +104,11 @@ async fn only_listed_origins_get_cors_headers() {
             assert_eq!(it.header("access-control-allow-credentials"), "");
         }
     }
+    // Nobody knows the page of a request that cannot be read: the answer is for the first page that may call.
+    let unread = say(address, b"GET / HTTP/9.9\r\n\r\n").await;
+    assert_eq!((unread[0].status, unread[0].header("access-control-allow-origin")), (400, "https://app.example"));
+    assert!(unread[0].header("content-security-policy").starts_with("default-src 'none'"));
+    assert!(unread[0].head.contains("vary: origin") && unread[0].header("x-request-id").len() == 32);
     server.end().await;
 }
 

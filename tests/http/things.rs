@@ -135,7 +135,7 @@ pub fn routes() -> Routes {
     let small = Policy { body_bytes_max: Some(1024), ..quick(Policy::WRITE) };
     folio::http::routes()
         .add(Policy::READ, routes!(get_thing))
-        .ready(|_, path| (format!("/api/v1/things/{}", path.get("id")?) == THING).then(|| thing().into()))
+        .ready(|_, _, path| (format!("/api/v1/things/{}", path.get("id")?) == THING).then(|| thing().into()))
         .add(Policy::WRITE, routes!(make))
         .add(Policy::READ, routes!(list))
         .add(quick(Policy::READ), routes!(slow))

@@ -29,7 +29,8 @@ pub struct Server {
     written: Written,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<bool>,
-    fresh: Fresh,
+    /// The database, if no other node is to outlive this one on it.
+    fresh: Option<Fresh>,
 }
 
 #[derive(Clone, Default)]
@@ -49,10 +50,31 @@ impl std::io::Write for Written {
 impl Server {
     /// Starts with short times and no limits on rates, but for what the test changes.
     pub async fn start(routes: Routes, change: impl FnOnce(&mut HttpConfig)) -> Server {
+        Server::start_with(routes, |it| change(&mut it.http)).await
+    }
+
+    /// The same, with any setting changed.
+    pub async fn start_with(routes: Routes, change: impl FnOnce(&mut Config)) -> Server {
         let engine = if real() { Engine::Postgres } else { Engine::Sqlite };
-        let fresh = Fresh::new(engine).await;
-        let mut config = config(&fresh);
-        change(&mut config.http);
+        Server::start_on(Fresh::new(engine).await, routes, change).await
+    }
+
+    /// The same, on this database.
+    pub async fn start_on(fresh: Fresh, routes: Routes, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = config(&fresh, real());
+        change(&mut config);
+        Server::launch(config, routes, Some(fresh)).await
+    }
+
+    /// A second node on the same backends. End it before the first.
+    pub async fn beside(&self, routes: Routes) -> Server {
+        let mut config = Config::clone(&self.app.config);
+        config.data_dir = config.data_dir.join(unique("beside"));
+        std::fs::create_dir(&config.data_dir).unwrap();
+        Server::launch(config, routes, None).await
+    }
+
+    async fn launch(config: Config, routes: Routes, fresh: Option<Fresh>) -> Server {
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let operation = match config.http.ops_listen {
@@ -88,11 +110,12 @@ impl Server {
         }
         let history = self.app.actors.root.history();
         assert!(history.is_empty(), "something failed: {history:?}");
-        let db = self.fresh.open().await;
+        let Some(fresh) = self.fresh else { return };
+        let db = fresh.open().await;
         let (waiting,): (i64,) = db.sql("SELECT COUNT(*) FROM outbox").one().await.unwrap();
         assert_eq!(waiting, 0, "events that nobody published");
         db.close().await;
-        self.fresh.end().await;
+        fresh.end().await;
     }
 
     /// What was logged so far, line by line.
@@ -114,10 +137,10 @@ pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 /// Settings of which nothing belongs to another test.
-fn config(fresh: &Fresh) -> Config {
+pub fn config(fresh: &Fresh, real: bool) -> Config {
     let mut config = super::settings::config(fresh.folder.path());
     config.database = fresh.config();
-    if real() {
+    if real {
         let (redis, prefix) = (Secret::new(server_url("TEST_REDIS_URL")), unique("test") + ":");
         config.cache = CacheConfig::Redis { url: redis.clone(), prefix: prefix.clone() };
         config.bus = BusConfig::Redis { url: redis, prefix };

@@ -1,14 +1,18 @@
 //! What the tests stand on.
 
+pub mod accounts;
 pub mod brokers;
 pub mod engines;
+pub mod forge;
 pub mod http;
+pub mod letters;
 pub mod people;
 pub mod private_server;
 pub mod proxy;
 pub mod raw;
 pub mod servers;
 pub mod settings;
+pub mod staff;
 pub mod stores;
 pub mod streams;
 

@@ -40,6 +40,27 @@ impl Somebody {
         Somebody { name: name.to_owned(), id: text("user_id"), access, refresh, address }
     }
 
+    /// Signs in once more, as another device would.
+    pub async fn again(&self) -> Somebody {
+        let heard = sign_in(self.address, &self.name, PASSWORD).await;
+        assert_eq!(heard.status, 200, "{}", heard.json());
+        Somebody::of(self.address, &self.name, &heard.json())
+    }
+
+    /// Asks for new tokens.
+    pub async fn refreshes(&self) -> Heard {
+        post(self.address, "/api/v1/auth/refresh", "", &json!({ "refresh_token": self.refresh })).await
+    }
+
+    /// Whether the access token is good.
+    pub async fn is_known(&self) -> bool {
+        match self.gets("/api/v1/auth/verify").await.status {
+            200 => true,
+            401 => false,
+            other => panic!("{other}"),
+        }
+    }
+
     /// The header that says who it is.
     pub fn bearer(&self) -> String {
         format!("Authorization: Bearer {}\r\n", self.access)

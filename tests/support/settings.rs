@@ -39,26 +39,41 @@ pub fn config(dir: &Path) -> Config {
         objects: ObjectsConfig::Files { dir: dir.join("files") },
         search: SearchConfig::Embedded { dir: dir.join("files") },
         writer: WriterConfig::default(),
-        auth: AuthConfig {
-            access_lives: Duration::from_secs(30 * 60),
-            refresh_lives: Duration::from_secs(7 * DAY),
-            session_lives: Duration::from_secs(90 * DAY),
-            // The least that bcrypt does: tests are about what happens around it.
-            passwords: PasswordScheme::Bcrypt { cost: 4 },
-            password_threads: 2,
-            password_waiting_max: 32,
-            guesses_per_account: 10,
-            guesses_per_address: 100,
-            guesses_within: Duration::from_secs(300),
-        },
+        auth: auth(),
         people: PeopleConfig {
             delete_after: Duration::from_secs(7 * DAY),
             former_name_lives: Duration::from_secs(30 * DAY),
             profile_cached_for: Duration::from_secs(300),
+            export_every: Duration::from_secs(600),
+            export_rows_max: 1_000,
             audit_lives: Duration::from_secs(180 * DAY),
         },
-        mail: MailConfig { server: None, from: "folio@localhost".into(), site: "http://folio.example".into() },
+        mail: MailConfig {
+            server: None,
+            answer_within: ms(500),
+            tried_for: Duration::from_secs(DAY),
+            lives: Duration::from_secs(30 * DAY),
+            from: "folio@localhost".into(),
+            site: "http://folio.example".into(),
+        },
         log: LogConfig { filter: "info".into(), format: LogFormat::Json, access_per_second: 1_000 },
         data_dir: dir.to_owned(),
+    }
+}
+
+fn auth() -> AuthConfig {
+    AuthConfig {
+        access_lives: Duration::from_secs(30 * 60),
+        refresh_lives: Duration::from_secs(7 * DAY),
+        session_lives: Duration::from_secs(90 * DAY),
+        sessions_per_user_max: 100,
+        // The least that bcrypt does: tests are about what happens around it.
+        passwords: PasswordScheme::Bcrypt { cost: 4 },
+        password_threads: 2,
+        password_waiting_max: 32,
+        guesses_per_account: 10,
+        guesses_per_address: 100,
+        guesses_within: Duration::from_secs(300),
+        api_keys_max: 100,
     }
 }

@@ -63,6 +63,20 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Scope; 3] = [Scope::UsersRead, Scope::UsersWrite, Scope::ProfilesRead];
 
+    /// The word for it, in rows and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::UsersRead => "users:read",
+            Scope::UsersWrite => "users:write",
+            Scope::ProfilesRead => "profiles:read",
+        }
+    }
+
+    /// The scope of a word.
+    pub fn named(name: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -76,6 +90,11 @@ impl Scopes {
     /// Whether it holds one.
     pub const fn has(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |it| self.has(*it))
     }
 }
 
@@ -137,6 +156,8 @@ pub enum Right {
     LookUpProfiles,
     /// To end somebody else's sessions and to keep somebody out.
     Moderate,
+    /// To list accounts with what only their owners see: email, state, role.
+    SeeAccounts,
     /// To read what happened to anybody's account.
     Audit,
     /// To give out roles.
@@ -168,6 +189,7 @@ pub const RULES: &[Rule] = &[
     Rule { right: Right::SeePeople,      signed_out: false, roles: EVERYBODY,                                      scope: Some(Scope::UsersRead) },
     Rule { right: Right::LookUpProfiles, signed_out: false, roles: &[],                                            scope: Some(Scope::ProfilesRead) },
     Rule { right: Right::Moderate,       signed_out: false, roles: &[Role::Moderator, Role::Operator, Role::Admin], scope: None },
+    Rule { right: Right::SeeAccounts,    signed_out: false, roles: &[Role::Operator, Role::Admin],                 scope: None },
     Rule { right: Right::Audit,          signed_out: false, roles: &[Role::Operator, Role::Admin],                 scope: None },
     Rule { right: Right::Grant,          signed_out: false, roles: &[Role::Admin],                                 scope: None },
     Rule { right: Right::ManageKeys,     signed_out: false, roles: &[Role::Admin],                                 scope: None },
@@ -219,5 +241,10 @@ mod tests {
             assert_eq!(serde_json::to_value(role).unwrap(), role.name());
         }
         assert_eq!(Role::named("root"), None);
+        for scope in Scope::ALL {
+            assert_eq!(Scope::named(scope.name()), Some(scope));
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.name());
+        }
+        assert_eq!(Scopes::from_iter(Scope::ALL).iter().count(), Scope::ALL.len());
     }
 }

@@ -11,6 +11,7 @@ mod meter;
 mod metrics;
 pub mod outbox;
 mod phase;
+pub mod pool;
 mod role;
 mod room;
 mod root;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::budget::{Budget, Past};
 use super::flock::Flock;
-use super::guard::watch_panics;
+use super::guard::{Panic, watch_panics};
 use super::history::{Event, History, What};
 use super::keyed::{Home, Keyed, Limits};
 use super::role::Role;
@@ -78,6 +78,13 @@ impl Root {
     /// Returns the clock that the tree goes by.
     pub fn clock(&self) -> &Clock {
         &self.groups.history.clock
+    }
+
+    /// Notes a panic in work that runs on no task of its own, and makes the answer to whoever waits for it.
+    pub(super) fn panicked(&self, name: &'static str, panic: Panic) -> Error {
+        let why = format!("{name} panicked: {}", panic.message);
+        self.groups.panicked(name, panic);
+        Error::internal(why)
     }
 
     /// Returns whether every supervisor and every kept task is within its budget.

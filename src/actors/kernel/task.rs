@@ -82,6 +82,11 @@ impl Groups {
         });
     }
 
+    /// Notes a panic of work that a task of this name answers for.
+    pub fn panicked(&self, name: &'static str, panic: Panic) {
+        self.group(name).panicked(panic);
+    }
+
     fn group(&self, name: &'static str) -> Arc<Group> {
         let find = |parts: &[Part]| {
             parts.iter().find_map(|part| match part {

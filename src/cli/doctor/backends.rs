@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use folio::actors::mail::smtp;
 use folio::clock::Clock;
 use folio::config::{
     BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, ObjectsConfig, SearchConfig, Secret, Server, Settings,
@@ -25,15 +26,16 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 pub async fn look(settings: &Settings) -> Vec<Finding> {
     // The secret signs nothing here.
     let config = settings.config(Secret::new(String::new()));
-    let (database, cache, bus, broker, objects, search) = tokio::join!(
+    let (database, cache, bus, broker, objects, search, mail) = tokio::join!(
         database(settings, &config),
         cache(settings, &config),
         bus(settings, &config),
         broker(settings, &config),
         objects(settings, &config),
-        search(settings, &config)
+        search(settings, &config),
+        mail(settings, &config)
     );
-    vec![database, cache, bus, broker, objects, search]
+    vec![database, cache, bus, broker, objects, search, mail]
 }
 
 async fn database(settings: &Settings, config: &Config) -> Finding {
@@ -86,6 +88,14 @@ async fn search(settings: &Settings, config: &Config) -> Finding {
     match &config.search {
         SearchConfig::Embedded { .. } => embedded("search", "not built yet; it comes with search"),
         SearchConfig::Elasticsearch { url } => ask("search", &settings.elasticsearch_url, elasticsearch(url)).await,
+    }
+}
+
+async fn mail(settings: &Settings, config: &Config) -> Finding {
+    match smtp::Server::named(&config.mail) {
+        Ok(None) => embedded("mail", "letters stay here, and folio mail shows them"),
+        Ok(Some(server)) => ask("mail", &settings.smtp_url, server.probe()).await,
+        Err(error) => ask("mail", &settings.smtp_url, async { Err(error) }).await,
     }
 }
 
@@ -155,6 +165,8 @@ fn usual_port(scheme: &str) -> Option<u16> {
         "redis" | "rediss" => Some(6379),
         "amqp" => Some(5672),
         "amqps" => Some(5671),
+        "smtp" => Some(587),
+        "smtps" => Some(465),
         _ => None,
     }
 }

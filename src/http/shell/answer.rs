@@ -1,164 +1,143 @@
 //! The way out: a handler runs under deadline and panic guard, and every answer gets what all answers have.
 
-use std::future::{Future, poll_fn};
-use std::hash::BuildHasher;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::Poll;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout_at;
 
-use super::Shell;
 use super::encoded::{Encoded, GZIP_DYNAMIC_BYTES, gzip};
-use super::head::{Call, text};
-use super::limits::truncated;
-use super::link::{Link, Phase, keep_busy};
-use super::log::Line;
+use super::head::About;
+use super::link::{Phase, keep_busy};
+use super::{Shell, hex};
 use crate::error::Error;
 use crate::http::error::Refusal;
-use crate::http::extract::About;
-use crate::telemetry::under;
+use crate::telemetry::{traced, under};
 
 /// Bytes that are there, or a body that comes.
 pub(super) type Body = Either<Full<Bytes>, axum::body::Body>;
 
 /// Room for what every answer has is made once.
-const COMMON_HEADERS: usize = 12;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const COMMON_HEADERS: usize = 14;
 const CONTENT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, traceparent, retry-after, etag, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
 );
-const ALLOWED: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, if-none-match, idempotency-key, traceparent, x-request-id");
+const ALLOWED: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, if-match, if-none-match, idempotency-key, traceparent, x-request-id",
+);
 
-impl Shell {
-    /// Runs a handler under its deadline and panic guard.
-    pub(super) async fn handle(
-        self: Arc<Shell>,
-        link: Arc<Link>,
-        call: Call,
-        mut parts: Parts,
-        body: Incoming,
-        moved: Option<(Method, Uri)>,
-    ) -> Response<Body> {
-        let shell = self.clone();
-        let _flying = shell.traffic.in_flight.hold();
-        let route = &shell.routes[call.route.expect("a request reaches a handler through its route")];
-        let body_read = AtomicBool::new(body.is_end_stream());
-        let details = call.operation || shell.app.config.http.ops_listen.is_none();
-        let about =
-            About { caller: call.caller, address: call.address, details, body_read, shell: self, link: link.clone() };
-        let about = Arc::new(about);
-        parts.extensions.insert(about.clone());
-        if let Some(moved) = moved {
-            (parts.method, parts.uri) = moved;
-        }
-        let body = match body.is_end_stream() {
-            true => axum::body::Body::empty(),
-            false => axum::body::Body::new(Limited::new(body, shell.body_bytes_max(route))),
-        };
-        let within = route.policy.answer_within.unwrap_or(shell.app.config.http.answer_within);
-        let mut router = shell.router.clone();
-        let mut answer = pin!(tower::Service::call(&mut router, Request::from_parts(parts, body)));
-        let polled = poll_fn(|cx| {
-            let poll = || under(call.trace, || answer.as_mut().poll(cx));
-            catch_unwind(AssertUnwindSafe(poll)).map_or_else(|panic| Poll::Ready(Err(panic)), |it| it.map(Ok))
-        });
-        let refusal = match timeout_at(call.started + within, polled).await {
-            Ok(Ok(Ok(mut response))) => match response.extensions_mut().remove::<Refusal>() {
-                Some(refusal) => refusal,
-                None if is_foreign_refusal(&response) => Refusal::of_status(response.status()),
-                None => {
-                    let response = compressed(&call, response).await;
-                    return shell.close(&link, &call, response);
-                }
-            },
-            Ok(Err(_panic)) => under(call.trace, || Error::internal("a handler panicked").into()),
-            Err(_) if !about.body_read.load(Relaxed) => late("the body took too long to arrive"),
-            Err(_) => Error::Deadline.into(),
-        };
-        let response = shell.refuse(&call, &refusal, HeaderMap::with_capacity(16));
-        shell.close(&link, &Call { code: Some(refusal.code), ..call }, response)
-    }
+/// Runs a handler under its deadline and panic guard.
+pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) -> Response<Body> {
+    let shell = &about.link.shell;
+    let _flying = shell.traffic.in_flight.hold();
+    let route = &shell.routes.all[about.route.expect("a request reaches a handler through its route")];
+    about.body_read.store(body.is_end_stream(), Relaxed);
+    parts.extensions.insert(about.clone());
+    let asked = conditions(&parts);
+    let body = match body.is_end_stream() {
+        true => axum::body::Body::empty(),
+        false => axum::body::Body::new(Limited::new(body, shell.body_bytes_max(route))),
+    };
+    let within = route.policy.answer_within.unwrap_or(shell.app.config.http.answer_within);
+    let mut router = shell.router.clone();
+    let answer = traced(about.trace, tower::Service::call(&mut router, Request::from_parts(parts, body)));
+    let refusal = match timeout_at(about.started + within, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(Ok(mut response))) => match response.extensions_mut().remove::<Refusal>() {
+            Some(refusal) => refusal,
+            None if is_foreign_refusal(&response) => Refusal::of_status(response.status()),
+            None => {
+                let response = match response.extensions_mut().remove::<Arc<Encoded>>() {
+                    Some(encoded) => about.ready(&encoded, asked),
+                    None => compressed(about.gzip, response).await,
+                };
+                return about.close(None, response);
+            }
+        },
+        Ok(Err(_panic)) => under(about.trace, || Error::internal("a handler panicked").into()),
+        Err(_) if !about.body_read.load(Relaxed) => late("the body took too long to arrive"),
+        Err(_) => Error::Deadline.into(),
+    };
+    about.refuse(&refusal, HeaderMap::with_capacity(16))
+}
 
+impl About {
     /// Answers out of memory.
-    pub(super) fn ready(&self, call: &Call, encoded: &Encoded, mut headers: HeaderMap) -> Response<Body> {
-        let (status, body) = encoded.answer(call.gzip, &mut headers);
+    pub(super) fn ready(&self, encoded: &Encoded, mut headers: HeaderMap) -> Response<Body> {
+        let (status, body) = encoded.answer(self.gzip, &mut headers);
         respond(status, headers, body)
     }
 
     /// Writes a refusal as an answer.
-    pub(super) fn refuse(&self, call: &Call, refusal: &Refusal, mut headers: HeaderMap) -> Response<Body> {
-        self.traffic.shed(refusal.status);
-        let body = refusal.write(&call.id, &mut headers);
-        respond(refusal.status, headers, body)
+    pub(super) fn refuse(&self, refusal: &Refusal, mut headers: HeaderMap) -> Response<Body> {
+        let body = refusal.write(&self.id(), &mut headers);
+        self.close(Some(refusal.code), respond(refusal.status, headers, body))
     }
 
     /// Puts on an answer what every answer has, counts it and logs it.
-    pub(super) fn close(&self, link: &Arc<Link>, call: &Call, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn close(&self, code: Option<&'static str>, mut response: Response<Body>) -> Response<Body> {
         let (status, size, headers) = (response.status(), response.body().size_hint().exact(), response.headers_mut());
         headers.reserve(COMMON_HEADERS);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(CONTENT_POLICY);
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-        let limit = if call.caller.is_some() { &self.by_user } else { &self.by_address };
-        if let (Some(left), Some(limit)) = (call.left, limit) {
-            limit.describe(left, headers);
+        self.link.shell.dress(self.id(), self.origin.as_ref(), headers);
+        if let Some(quota) = self.quota {
+            quota.describe(headers);
         }
+        if let Some(traceparent) = self.traceparent() {
+            headers.insert(const { HeaderName::from_static("traceparent") }, traceparent);
+        }
+        self.record(status, code, size);
+        self.link.enter(Phase::Idle);
+        // A streamed answer keeps the connection busy until hyper has taken it whole, or dropped it.
+        if size.is_some() { response } else { response.map(|it| keep_busy(it, &self.link)) }
+    }
+}
+
+impl Shell {
+    fn dress(&self, id: HeaderValue, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, const { HeaderValue::from_static("nosniff") });
+        headers.insert(header::REFERRER_POLICY, const { HeaderValue::from_static("no-referrer") });
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(CONTENT_POLICY);
+        headers.entry(header::CACHE_CONTROL).or_insert(const { HeaderValue::from_static("no-cache") });
         if !self.origins.is_empty() {
-            headers.append(header::VARY, HeaderValue::from_static("origin"));
-            if let Some(origin) = call.origin.as_ref().filter(|it| self.origins.contains(it)) {
+            headers.append(header::VARY, const { HeaderValue::from_static("origin") });
+            if let Some(origin) = origin.filter(|it| self.allows_origin(it)) {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
         }
-        headers.insert(REQUEST_ID, call.id.clone());
-        if let Some(traceparent) = call.traceparent.clone() {
-            headers.insert(TRACEPARENT, traceparent);
-        }
-        self.record(call, status, size);
-        link.enter(Phase::Idle);
-        // A streamed answer keeps the connection busy until hyper has taken it whole, or dropped it.
-        if size.is_some() { response } else { response.map(|it| keep_busy(it, link)) }
+        headers.insert(const { HeaderName::from_static("x-request-id") }, id);
     }
 
-    fn record(&self, call: &Call, status: StatusCode, bytes: Option<u64>) {
-        let now = self.app.clock.moment();
-        let took = now.since(call.moment);
-        let route = call.route.map(|at| &self.routes[at]);
-        let meter = route.and_then(|it| it.meter(&call.method)).unwrap_or(&self.traffic.unmatched);
-        meter.record(status, took);
-        if !status.is_server_error() && !self.log.takes(now, self.app.config.log.access_per_second) {
-            return;
+    /// A whole refusal as bytes, for a client that the HTTP library does not serve, or not any more. Nobody knows
+    /// which page it is from; the first of those that may call can read it.
+    pub(super) fn raw(&self, refusal: &Refusal) -> Vec<u8> {
+        let (id, mut headers) = (hex(self.number()), HeaderMap::new());
+        let body = refusal.write(&id, &mut headers);
+        self.dress(id, self.origins.first(), &mut headers);
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+        self.traffic.unmatched.record(refusal.status, Duration::ZERO);
+        let mut out = format!("HTTP/1.1 {}\r\n", refusal.status).into_bytes();
+        for (name, value) in &headers {
+            out.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
-        let level = if status.is_server_error() { "WARN" } else { "INFO" };
-        let line = Line {
-            target: "folio::http",
-            event: "http.request",
-            request_id: text(&call.id),
-            trace_id: format!("{:032x}", call.trace),
-            method: call.method.as_str(),
-            route: route.map_or("unmatched", |it| &it.template),
-            status: status.as_u16(),
-            code: call.code,
-            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            bytes,
-            address: truncated(call.address).to_string(),
-            user: call.caller.map(|it| format!("{:016x}", self.users.hash_one(it.number()))),
-        };
-        self.log.event(level, &line);
+        [&out, b"\r\n".as_slice(), &body].concat()
     }
+}
+
+/// What a read says about the answer that it has already.
+fn conditions(parts: &Parts) -> HeaderMap {
+    let lines = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    lines.filter(|_| reads).map(|it| (header::IF_NONE_MATCH, it.clone())).collect()
 }
 
 pub(super) fn late(why: &'static str) -> Refusal {
@@ -172,37 +151,37 @@ fn is_foreign_refusal(response: &axum::response::Response) -> bool {
 }
 
 /// Makes an answer smaller where that pays and costs little.
-async fn compressed(call: &Call, response: axum::response::Response) -> Response<Body> {
+async fn compressed(accepts_gzip: bool, mut response: axum::response::Response) -> Response<Body> {
     let size = response.body().size_hint().exact().unwrap_or(0);
     let kind = response.headers().get(header::CONTENT_TYPE).map(|it| it.as_bytes()).unwrap_or_default();
     let texts = kind.starts_with(b"application/json") || kind.starts_with(b"text/");
     if !texts || !GZIP_DYNAMIC_BYTES.contains(&size) || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response.map(Either::Right);
     }
+    response.headers_mut().append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
+    if !accepts_gzip {
+        return response.map(Either::Right);
+    }
     let (mut parts, body) = response.into_parts();
-    parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     // A body of known size is there already: nothing is waited for, and nothing can fail.
     let plain = body.collect().await.map(|it| it.to_bytes()).unwrap_or_default();
-    let body = if call.gzip { gzip(&plain, 1) } else { plain };
-    if call.gzip {
-        parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        parts.headers.remove(header::CONTENT_LENGTH);
-    }
-    Response::from_parts(parts, Either::Left(Full::new(body)))
+    parts.headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Either::Left(Full::new(gzip(&plain, 1))))
 }
 
-pub(super) fn preflight(call: &Call, allow: HeaderValue, mut headers: HeaderMap) -> Response<Body> {
+pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMap) -> Response<Body> {
     headers.clear();
-    if call.origin.is_some() {
+    if about.origin.is_some() {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, const { HeaderValue::from_static("600") });
     }
     headers.insert(header::ALLOW, allow);
     respond(StatusCode::NO_CONTENT, headers, Bytes::new())
 }
 
-pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
+fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(body)));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response

@@ -1,9 +1,7 @@
 //! Connections from accept to close: how many there may be, what each is doing, and how they end.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
@@ -12,21 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, OptionFuture, Ready, ready};
-use hyper::body::Incoming;
-use hyper::{Request, Response};
+use futures_util::future::OptionFuture;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::answer::{Body, late, preflight};
-use super::limits::{household, is_trusted};
+use super::Shell;
+use super::answer::late;
+use super::limits::household;
 use super::link::{Fate, Link, Phase, Taken};
-use super::pass::Next;
+use super::pass::answer;
 use super::socket::{Socket, linger};
-use super::{Shell, hex};
-use crate::error::Error;
+use crate::error::{Error, RETRY_AFTER};
 use crate::http::error::Refusal;
 
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
@@ -96,7 +93,7 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
             }
             _ = sweep.tick() => {
                 clock.store(started.elapsed().as_millis() as u32 | 1, Relaxed);
-                let left = look_after(&connections, &shell);
+                let left = look_after(&connections);
                 match stopping {
                     Some(since) if left == 0 || since.elapsed() > config.drain_within => return,
                     _ => continue,
@@ -109,26 +106,27 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
             tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             continue;
         };
-        let trusted = is_trusted(&config.trusted_proxies, peer.ip());
-        let link = Arc::new(Link::new(peer.ip(), trusted, operation, clock.clone()));
-        let place = match take_place(&connections, number, &link, &shell) {
+        let link = Arc::new(Link::new(&shell, peer.ip(), operation, clock.clone()));
+        let place = match take_place(&connections, number, &link) {
             Ok(place) => place,
             Err(refusal) => {
-                let _ = stream.try_write(&refusal.raw(&hex(shell.number())));
+                let _ = stream.try_write(&shell.raw(&refusal));
                 continue;
             }
         };
         // A socket that refuses the option is about to fail anyway.
         let _ = stream.set_nodelay(true);
-        let socket = Socket { stream, ahead: Bytes::new(), link, shell: shell.clone() };
-        shell.app.actors.root.task("connections", attend(socket, place));
+        let (ahead, framing) = Default::default();
+        let socket = Socket { stream, ahead, link, framing };
+        // What surrounds a task holds it twice over: it holds a box, then.
+        shell.app.actors.root.task("connections", attend(socket, place).boxed());
     }
 }
 
 /// Wakes every connection that has been at the same thing for too long; says how many there are.
-fn look_after(connections: &Mutex<Connections>, shell: &Shell) -> usize {
-    let (stopping, connections) = (shell.is_stopping(), connections.lock());
-    for link in connections.links.values().filter(|it| it.fate(&shell.app.config.http, stopping) != Fate::GoOn) {
+fn look_after(connections: &Mutex<Connections>) -> usize {
+    let connections = connections.lock();
+    for link in connections.links.values().filter(|it| it.fate() != Fate::GoOn) {
         link.alarm.store(true, Release);
         link.waker.wake();
     }
@@ -136,40 +134,34 @@ fn look_after(connections: &Mutex<Connections>, shell: &Shell) -> usize {
 }
 
 /// Finds a place for a connection. Proxies of ours stand for many.
-fn take_place(
-    connections: &Arc<Mutex<Connections>>,
-    number: u64,
-    link: &Arc<Link>,
-    shell: &Shell,
-) -> Result<Place, Refusal> {
-    let (config, address) = (&shell.app.config.http, household(link.peer));
-    let mut all = connections.lock();
-    let here = all.by_address.get(&address).copied().unwrap_or(0);
-    if all.links.len() >= config.connections_max {
+fn take_place(all: &Arc<Mutex<Connections>>, number: u64, link: &Arc<Link>) -> Result<Place, Refusal> {
+    let shell = &link.shell;
+    let (config, address, mut connections) = (&shell.app.config.http, household(link.peer), all.lock());
+    let here = connections.by_address.get(&address).copied().unwrap_or(0);
+    if connections.links.len() >= config.connections_max {
         shell.traffic.refused_total.add();
         return Err(Error::unavailable("a place for one more connection").into());
     }
     if !link.trusted && here >= config.connections_per_address_max {
         shell.traffic.refused_address.add();
-        let retry_after = crate::error::RETRY_AFTER;
-        return Err(Error::TooMany { retry_after }.into());
+        return Err(Error::TooMany { retry_after: RETRY_AFTER }.into());
     }
-    all.links.insert(number, link.clone());
-    all.by_address.insert(address, here + 1);
-    Ok(Place { connections: connections.clone(), number, address })
+    connections.links.insert(number, link.clone());
+    connections.by_address.insert(address, here + 1);
+    Ok(Place { connections: all.clone(), number, address })
 }
 
 /// Serves one connection. When nothing happens on it, hyper and its buffers go, and only the socket stays.
 async fn attend(mut socket: Socket, _place: Place) {
-    let (link, shell) = (socket.link.clone(), socket.shell.clone());
-    let _open = shell.traffic.connections.hold();
+    let link = socket.link.clone();
+    let _open = link.shell.traffic.connections.hold();
     loop {
-        let (fate, Some(back)) = converse(socket).await else { return };
-        socket = back;
+        let fate;
+        (fate, socket) = converse(socket).await;
         match fate {
             Fate::Park if socket.ahead.is_empty() => {
                 link.enter(Phase::Parked);
-                let closed = poll_fn(|cx| match link.alarmed(cx) && fate_of(&link, &shell) == Fate::Close {
+                let closed = poll_fn(|cx| match link.alarmed(cx) && link.fate() == Fate::Close {
                     true => Poll::Ready(()),
                     false => Poll::Pending,
                 });
@@ -178,7 +170,7 @@ async fn attend(mut socket: Socket, _place: Place) {
                     () = closed => return,
                 }
             }
-            Fate::Park => link.note_read(&socket.ahead),
+            Fate::Park => {}
             Fate::Cut => return,
             Fate::Late => {
                 socket.say(&late("the request took too long to arrive"));
@@ -187,25 +179,24 @@ async fn attend(mut socket: Socket, _place: Place) {
             Fate::Close | Fate::GoOn => break,
         }
     }
-    let Some(takeover) = link.takeover.lock().take() else { return linger(socket.stream).await };
+    let Some(session) = link.session.lock().take() else { return linger(socket.stream).await };
     link.enter(Phase::Taken);
-    let stopping = shell.stopping.subscribe();
-    let taken = Taken { stream: socket.stream, early: socket.ahead, peer: link.peer, stopping };
-    // The session waits for it in this very task.
-    let _ = takeover.give.send(taken);
-    takeover.session.await;
+    let stopping = link.shell.stopping.subscribe();
+    // The session runs in this very task: it is a connection still.
+    session(Taken { stream: socket.stream, early: socket.ahead, peer: link.peer, stopping }).await;
 }
 
 /// Lets hyper serve the socket until the client is done or fate has it otherwise, and takes the socket back.
-async fn converse(socket: Socket) -> (Fate, Option<Socket>) {
-    let (link, shell) = (socket.link.clone(), socket.shell.clone());
-    let head_bytes_max = shell.app.config.http.head_bytes_max;
+async fn converse(socket: Socket) -> (Fate, Socket) {
+    let link = socket.link.clone();
+    let head_bytes_max = link.shell.app.config.http.head_bytes_max;
     let mut http = hyper::server::conn::http1::Builder::new();
     http.max_buf_size(READ_BYTES_MIN.max(head_bytes_max * 2)).max_header_size(head_bytes_max);
-    let client = Client { shell: shell.clone(), link: link.clone() };
-    let mut connection = Box::new(http.serve_connection(TokioIo::new(socket), client));
+    let asked = link.clone();
+    let service = service_fn(move |request| answer(&asked, request));
+    let mut connection = Box::new(http.serve_connection(TokioIo::new(socket), service));
     let fate = poll_fn(|cx| {
-        match if link.alarmed(cx) { fate_of(&link, &shell) } else { Fate::GoOn } {
+        match if link.alarmed(cx) { link.fate() } else { Fate::GoOn } {
             Fate::GoOn => {}
             Fate::Close => Pin::new(&mut *connection).graceful_shutdown(),
             fate => return Poll::Ready(fate),
@@ -216,46 +207,5 @@ async fn converse(socket: Socket) -> (Fate, Option<Socket>) {
     let parts = connection.into_parts();
     // An empty rest would keep the whole buffer it was cut from.
     let ahead = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-    (fate, Some(Socket { ahead, ..parts.io.into_inner() }))
-}
-
-fn fate_of(link: &Link, shell: &Shell) -> Fate {
-    link.fate(&shell.app.config.http, shell.is_stopping())
-}
-
-/// The shell as one connection sees it.
-struct Client {
-    shell: Arc<Shell>,
-    link: Arc<Link>,
-}
-
-/// An answer: made at once where nothing had to be waited for, so that only a handler costs a future.
-type Answering =
-    Either<Ready<Result<Response<Body>, Infallible>>, BoxFuture<'static, Result<Response<Body>, Infallible>>>;
-
-impl hyper::service::Service<Request<Incoming>> for Client {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        self.link.enter(Phase::Busy);
-        let (shell, link) = (&self.shell, &self.link);
-        let (parts, body) = request.into_parts();
-        let mut call = shell.open(link, &parts);
-        let decided = catch_unwind(AssertUnwindSafe(|| shell.admit(&mut call, link, &parts, &body)));
-        let decided = decided.unwrap_or_else(|_panic| Err(Error::internal("the shell panicked").into()));
-        let response = match decided {
-            Ok(Next::Handler { moved }) => {
-                return Either::Right(shell.clone().handle(link.clone(), call, parts, body, moved).map(Ok).boxed());
-            }
-            Ok(Next::Ready(encoded)) => shell.ready(&call, &encoded, parts.headers),
-            Ok(Next::Preflight(allow)) => preflight(&call, allow, parts.headers),
-            Err(refusal) => {
-                call.code = Some(refusal.code);
-                shell.refuse(&call, &refusal, parts.headers)
-            }
-        };
-        Either::Left(ready(Ok(shell.close(link, &call, response))))
-    }
+    (fate, Socket { ahead, ..parts.io.into_inner() })
 }

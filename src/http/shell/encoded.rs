@@ -47,15 +47,20 @@ impl Encoded {
         }
     }
 
+    /// Whether `If-Match` or `If-None-Match` names this answer, or any.
+    pub(in crate::http) fn is_named_by(&self, line: &HeaderValue) -> bool {
+        names(line, &self.etag)
+    }
+
     /// Answers out of memory. The request's header map becomes the answer's: hyper keeps it for the connection's next
     /// request, so none is allocated.
     pub(super) fn answer(&self, accepts_gzip: bool, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
-        let unchanged = headers.get_all(header::IF_NONE_MATCH).iter().any(|it| names(it, &self.etag));
+        let unchanged = headers.get_all(header::IF_NONE_MATCH).iter().any(|it| self.is_named_by(it));
         headers.clear();
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
         if self.gzip.is_some() {
-            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            headers.insert(header::VARY, const { HeaderValue::from_static("accept-encoding") });
         }
         if unchanged {
             return (StatusCode::NOT_MODIFIED, Bytes::new());
@@ -63,7 +68,7 @@ impl Encoded {
         headers.insert(header::CONTENT_TYPE, self.content_type.clone());
         let small = self.gzip.as_ref().filter(|_| accepts_gzip);
         if small.is_some() {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
         }
         (StatusCode::OK, small.unwrap_or(&self.plain).clone())
     }

@@ -2,37 +2,105 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hyper::StatusCode;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Version};
 use tokio::time::Instant;
 
-use crate::actors::auth::Caller;
+use super::hex;
+use super::limits::{Quota, forwarded};
+use super::link::Link;
+use crate::actors::auth::{Caller, KEY_PREFIX};
 use crate::clock::Moment;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::http::error::Refusal;
+use crate::telemetry::trace_of;
 
-/// One request on its way: what was learned from its head, and what the answer will need.
-pub(super) struct Call {
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// One request on its way: what the shell learned from its head, for extractors to ask, and what the answer will need.
+pub(crate) struct About {
+    pub(crate) link: Arc<Link>,
+    pub(crate) caller: Option<Caller>,
+    /// Who sent it, as trusted proxies say.
+    pub(crate) address: IpAddr,
+    pub(crate) body_read: AtomicBool,
     pub(super) started: Instant,
     pub(super) moment: Moment,
-    pub(super) id: HeaderValue,
+    /// Names the request, where its sender did not, and our part of the trace.
+    number: u128,
+    id: Option<HeaderValue>,
     pub(super) trace: u128,
-    /// What goes back to whoever sent a trace; it names our part of it.
-    pub(super) traceparent: Option<HeaderValue>,
+    traced: bool,
     pub(super) method: Method,
-    pub(super) address: IpAddr,
-    /// Whether it came in where operation is served.
-    pub(super) operation: bool,
     pub(super) origin: Option<HeaderValue>,
     pub(super) gzip: bool,
     pub(super) route: Option<usize>,
-    pub(super) caller: Option<Caller>,
-    pub(super) left: Option<u32>,
-    pub(super) code: Option<&'static str>,
+    pub(super) quota: Option<Quota>,
+}
+
+impl About {
+    /// What the shell learned about a request.
+    pub(crate) fn of(parts: &Parts) -> &Arc<About> {
+        parts.extensions.get().expect("every handler runs inside the shell")
+    }
+
+    /// Whether details of operation may be told where this came in.
+    pub(crate) fn details(&self) -> bool {
+        self.link.operation || self.link.shell.app.config.http.ops_listen.is_none()
+    }
+
+    /// What names the request.
+    pub(super) fn id(&self) -> HeaderValue {
+        self.id.clone().unwrap_or_else(|| hex(self.number))
+    }
+
+    /// What goes back to whoever sent a trace; it names our part of it.
+    pub(super) fn traceparent(&self) -> Option<HeaderValue> {
+        let line = || format!("00-{:032x}-{:016x}-01", self.trace, self.number as u64);
+        HeaderValue::try_from(self.traced.then(line)?).ok()
+    }
+
+    /// Reads the head once.
+    pub(super) fn new(link: &Arc<Link>, parts: &Parts) -> About {
+        let (shell, started, number) = (&link.shell, Instant::now(), link.shell.number());
+        let (mut id, mut traced, mut trace, mut origin, mut gzip, mut address) =
+            (None, false, None, None, false, link.peer);
+        for (name, value) in &parts.headers {
+            match name.as_str() {
+                "origin" => origin = Some(value.clone()),
+                "accept-encoding" => gzip = accepts_gzip(value),
+                "traceparent" => (traced, trace) = (true, trace_of(value.as_bytes())),
+                "x-request-id" if is_request_id(value.as_bytes()) => id = Some(value.clone()),
+                "x-forwarded-for" if link.trusted => {
+                    address = forwarded(link.peer, &shell.app.config.http.trusted_proxies, text(value));
+                }
+                _ => {}
+            }
+        }
+        About {
+            link: link.clone(),
+            caller: None,
+            address,
+            body_read: AtomicBool::new(false),
+            started,
+            moment: shell.app.clock.moment_at(started),
+            number,
+            id,
+            trace: trace.unwrap_or(number),
+            traced,
+            method: parts.method.clone(),
+            origin,
+            gzip,
+            route: None,
+            quota: None,
+        }
+    }
 }
 
 /// Refuses what contradicts itself: host, expectation, path.
@@ -72,6 +140,25 @@ fn is_clean(path: &str) -> bool {
     path.split('%').skip(1).all(escaped)
         && !plain.contains(|it: char| it == '\\' || it.is_control())
         && !plain.split('/').any(dots)
+}
+
+/// The token that came along, if one did: a bearer's, or the key of a service in a header of its own. Two are one too
+/// many, whatever they say.
+pub(super) fn token(parts: &Parts) -> Result<Option<&[u8]>> {
+    let (mut bearers, mut keys) =
+        (parts.headers.get_all(header::AUTHORIZATION).iter(), parts.headers.get_all(API_KEY).iter());
+    let found = (bearers.next().map(HeaderValue::as_bytes), keys.next().map(HeaderValue::as_bytes));
+    if bearers.next().or(keys.next()).is_some() || matches!(found, (Some(_), Some(_))) {
+        return Err(Error::Malformed("send one token, as Authorization or as X-API-Key"));
+    }
+    match found {
+        (Some(line), _) => {
+            let bearer = line.split_at_checked(7).filter(|it| it.0.eq_ignore_ascii_case(b"bearer "));
+            bearer.map(|it| Some(it.1)).ok_or(Error::Unauthenticated("send a bearer token"))
+        }
+        (_, Some(key)) if !key.starts_with(KEY_PREFIX) => Err(Error::Unauthenticated("this is no key of a service")),
+        (_, key) => Ok(key),
+    }
 }
 
 pub(super) fn text(value: &HeaderValue) -> &str {

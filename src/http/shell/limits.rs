@@ -2,21 +2,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Moment;
-
-const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+use crate::error::{Error, Result};
+use crate::telemetry::Counter;
 
 /// Keys that are told apart for certain; more share places.
 const PLACES: usize = 1 << 16;
-/// Numbers left for which the headers are made beforehand.
-const STEPS_MAX: u32 = 1024;
+const SECOND: u64 = 1_000_000_000;
 
 /// A rate limit over any number of keys in memory that never grows: a key has the place its hash says, and two keys
 /// that meet in one place share it. The hash is seeded, so nobody can choose whom to meet. A place holds the moment
@@ -24,54 +22,70 @@ const STEPS_MAX: u32 = 1024;
 pub(super) struct Limit {
     places: Box<[AtomicU64]>,
     hasher: RandomState,
-    period: u64,
-    burst: u32,
-    quota: HeaderValue,
-    steps: Vec<(HeaderValue, HeaderValue)>,
+    /// Nanoseconds for one request in the long run; none where nothing is limited.
+    period: AtomicU64,
+    burst: AtomicU64,
+    pub(super) refused: Counter,
+}
+
+/// What a key has left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Quota {
+    burst: u64,
+    left: u64,
+    reset_seconds: u64,
+}
+
+impl Default for Limit {
+    fn default() -> Limit {
+        let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
+        let (period, burst, refused) = Default::default();
+        Limit { places, hasher: RandomState::new(), period, burst, refused }
+    }
 }
 
 impl Limit {
-    /// So many at once, and so many a minute in the long run; at least one of each.
-    pub(super) fn new(burst: u32, minute: u32) -> Limit {
-        let (burst, period) = (burst.max(1), 60_000_000_000 / u64::from(minute.max(1)));
-        let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
-        let mut limit =
-            Limit { places, hasher: RandomState::new(), period, burst, quota: burst.into(), steps: Vec::new() };
-        limit.steps = (0..=burst.min(STEPS_MAX)).map(|left| limit.step(left)).collect();
-        limit
+    /// So many at once, and so many a minute in the long run, at least one of each; or as many as come.
+    pub(super) fn set(&self, quota: Option<(u32, u32)>) {
+        self.burst.store(quota.map_or(0, |(burst, _)| burst.max(1).into()), Relaxed);
+        self.period.store(quota.map_or(0, |(_, minute)| 60 * SECOND / u64::from(minute.max(1))), Relaxed);
     }
 
-    /// Takes one from the key's quota; says how many are left, or how long to wait.
-    pub(super) fn take(&self, key: u128, now: Moment) -> Result<u32, Duration> {
-        let now = now.nanos_since(Moment::default());
-        let full = self.period.saturating_mul(u64::from(self.burst));
-        let mut wait = 0;
-        let spend = |until: u64| {
-            let until = until.max(now) + self.period;
-            wait = until.saturating_sub(now + full);
-            (wait == 0).then_some(until)
-        };
-        let place = &self.places[self.hasher.hash_one(key) as usize % self.places.len()];
-        match place.fetch_update(Relaxed, Relaxed, spend) {
-            Ok(before) => Ok(((full - (before.max(now) + self.period - now)) / self.period.max(1)) as u32),
-            Err(_) => Err(Duration::from_nanos(wait)),
+    /// Takes one from the key's quota; tells what is left, and refuses with the time to wait.
+    pub(super) fn take(&self, key: u128, now: Moment, told: &mut Option<Quota>) -> Result<()> {
+        let (period, burst) = (self.period.load(Relaxed), self.burst.load(Relaxed));
+        if period == 0 {
+            return Ok(());
         }
-    }
-
-    /// Says in headers how much is left and when all of it is there again.
-    pub(super) fn describe(&self, left: u32, headers: &mut HeaderMap) {
-        let (left, reset) = self.steps.get(left as usize).cloned().unwrap_or_else(|| self.step(left));
-        headers.insert(RATELIMIT_LIMIT, self.quota.clone());
-        headers.insert(RATELIMIT_REMAINING, left);
-        headers.insert(RATELIMIT_RESET, reset);
-    }
-
-    fn step(&self, left: u32) -> (HeaderValue, HeaderValue) {
-        let nanos = self.period.saturating_mul(u64::from(self.burst.saturating_sub(left)));
-        (left.into(), nanos.div_ceil(1_000_000_000).into())
+        let now = now.nanos_since(Moment::default());
+        let end = now.saturating_add(period.saturating_mul(burst));
+        let spend = |until: u64| Some(until.max(now) + period).filter(|it| *it <= end);
+        let place = &self.places[self.hasher.hash_one(key) as usize % PLACES];
+        let taken = place.fetch_update(Relaxed, Relaxed, spend);
+        let until = taken.map_or_else(|until| until, |until| until.max(now) + period);
+        let reset_seconds = until.saturating_sub(now).div_ceil(SECOND);
+        *told = Some(Quota { burst, left: end.saturating_sub(until) / period, reset_seconds });
+        taken.map(|_| ()).map_err(|until| {
+            self.refused.add();
+            Error::TooMany { retry_after: Duration::from_nanos(until + period - end) }
+        })
     }
 }
 
+impl Quota {
+    /// Says in headers how much is left and when all of it is there again.
+    pub(super) fn describe(self, headers: &mut HeaderMap) {
+        headers.insert(const { HeaderName::from_static("ratelimit-limit") }, digits(self.burst));
+        headers.insert(const { HeaderName::from_static("ratelimit-remaining") }, digits(self.left));
+        headers.insert(const { HeaderName::from_static("ratelimit-reset") }, digits(self.reset_seconds));
+    }
+}
+
+/// A number as a header; those that come often are made once.
+fn digits(number: u64) -> HeaderValue {
+    static MADE: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| (0..=1024_u64).map(HeaderValue::from).collect());
+    MADE.get(number as usize).cloned().unwrap_or_else(|| number.into())
+}
 /// The address of one household: all of IPv4, the network half of IPv6.
 pub(super) fn household(address: IpAddr) -> u128 {
     match address.to_canonical() {
@@ -119,17 +133,25 @@ mod tests {
 
     #[test]
     fn a_quota_counts_down_says_how_long_to_wait_and_comes_back() {
-        let (limit, clock) = (Limit::new(3, 60), Clock::manual());
-        let take = || limit.take(7, clock.moment());
-        assert_eq!([take(), take(), take()], [Ok(2), Ok(1), Ok(0)]);
-        assert_eq!(take(), Err(Duration::from_secs(1)));
+        let (limit, clock) = (Limit::default(), Clock::manual());
+        let take = |key| {
+            let mut quota = None;
+            let taken = limit.take(key, clock.moment(), &mut quota);
+            taken.map(|()| quota.map(|it| it.left)).map_err(|it| it.retry_after().unwrap())
+        };
+        assert_eq!(take(7), Ok(None), "nothing is limited before somebody says so");
+        limit.set(Some((3, 60)));
+        assert_eq!([take(7), take(7), take(7)], [Ok(Some(2)), Ok(Some(1)), Ok(Some(0))]);
+        assert_eq!(take(7), Err(Duration::from_secs(1)));
         clock.advance(Duration::from_millis(400));
-        assert_eq!(take(), Err(Duration::from_millis(600)));
+        assert_eq!(take(7), Err(Duration::from_millis(600)));
         clock.advance(Duration::from_millis(600));
-        assert_eq!([take(), take()], [Ok(0), Err(Duration::from_secs(1))]);
+        assert_eq!([take(7), take(7)], [Ok(Some(0)), Err(Duration::from_secs(1))]);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(take(), Ok(2));
-        assert_eq!(limit.take(8, clock.moment()), Ok(2), "another key has a quota of its own");
+        assert_eq!(take(7), Ok(Some(2)));
+        assert_eq!(take(8), Ok(Some(2)), "another key has a quota of its own");
+        limit.set(Some((1, 60)));
+        assert_eq!([take(8), take(9)], [Err(Duration::from_secs(1)), Ok(Some(0))], "a new limit holds at once");
     }
 
     #[test]

@@ -7,96 +7,99 @@
 
 mod answer;
 mod connections;
+mod cookies;
 mod encoded;
 mod head;
 mod limits;
 mod link;
-mod log;
-mod metrics;
 mod pass;
 mod routes;
 mod socket;
+mod traffic;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hyper::header::HeaderValue;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub use connections::{Listeners, serve};
 pub use encoded::Encoded;
+pub(crate) use head::About;
+pub(crate) use link::Link;
 pub use link::Taken;
-pub(crate) use link::{Link, Takeover};
 pub use routes::{Door, Identify, Policy, Ready, Rewrite, Routes};
 
 use self::limits::Limit;
-use self::metrics::Traffic;
-use self::routes::Route;
+use self::traffic::Traffic;
 use super::{App, openapi};
+use crate::config::RateLimitConfig;
 use crate::telemetry::{Exposition, Log};
 
 /// The shell around the handlers: decides without waiting what it can, and hands the rest on.
 pub struct Shell {
     app: App,
     origins: Vec<HeaderValue>,
-    routes: Vec<Route>,
-    tree: matchit::Router<usize>,
-    identify: Identify,
-    rewrite: Rewrite,
+    routes: Routes,
     router: axum::Router,
-    by_address: Option<Limit>,
-    by_user: Option<Limit>,
+    by_address: Limit,
+    by_user: Limit,
     traffic: Traffic,
     log: Log,
     stopping: watch::Sender<bool>,
+    hasher: RandomState,
     seed: u64,
-    users: RandomState,
     requests: AtomicU64,
 }
 
 impl Shell {
     /// Puts the shell around routes.
-    pub fn new(app: App, routes: Routes, log: Log) -> Shell {
-        let Routes { tree, all: routes, handlers, identify, rewrite } = routes;
-        let (router, api) = handlers.split_for_parts();
-        app.description.get_or_init(|| Encoded::json(&openapi::complete(api), "public, max-age=300").into());
-        let limits = app.config.http.rate_limit;
+    pub fn new(app: App, mut routes: Routes, log: Log) -> Shell {
+        let (router, api) = std::mem::take(&mut routes.handlers).split_for_parts();
+        app.description.get_or_init(|| Encoded::json(&openapi::complete(&api), "public, max-age=300").into());
         let origin = |it: &String| HeaderValue::from_str(it).ok();
-        let seed = RandomState::new().hash_one(0);
-        Shell {
+        let hasher = RandomState::new();
+        let seed = hasher.hash_one(0);
+        let shell = Shell {
             origins: app.config.http.origins.iter().filter_map(origin).collect(),
-            by_address: limits.map(|it| Limit::new(it.per_address_burst, it.per_address_minute)),
-            by_user: limits.map(|it| Limit::new(it.per_user_burst, it.per_user_minute)),
             router: router.with_state(app.clone()),
-            log,
-            traffic: Traffic::default(),
-            stopping: watch::Sender::new(false),
-            users: RandomState::new(),
-            requests: AtomicU64::new(seed),
             app,
             routes,
-            tree,
-            identify,
-            rewrite,
+            by_address: Limit::default(),
+            by_user: Limit::default(),
+            traffic: Traffic::default(),
+            log,
+            stopping: watch::Sender::new(false),
+            hasher,
             seed,
-        }
+            requests: AtomicU64::new(seed),
+        };
+        shell.limit(shell.app.config.http.rate_limit);
+        shell
+    }
+
+    /// Sets the limits on rates, also while requests are served; `None` lifts all of them.
+    pub fn limit(&self, limits: Option<RateLimitConfig>) {
+        self.by_address.set(limits.map(|it| (it.per_address_burst, it.per_address_minute)));
+        self.by_user.set(limits.map(|it| (it.per_user_burst, it.per_user_minute)));
     }
 
     /// Writes what is known about the traffic.
     pub fn collect(&self, out: &mut Exposition) {
-        self.traffic.collect(&self.routes, out);
+        self.traffic.collect(&self.routes.all, [&self.by_address, &self.by_user], out);
         self.log.collect(out);
+    }
+
+    /// Whether pages of an origin may call.
+    pub(crate) fn allows_origin(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
     }
 
     /// A number unlike any other of any process: it names a request, and its trace where none was sent.
     fn number(&self) -> u128 {
         let low = self.requests.fetch_add(1, Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         u128::from(self.seed) << 64 | u128::from(low)
-    }
-
-    /// Whether pages of an origin may call.
-    pub(crate) fn allows_origin(&self, origin: &HeaderValue) -> bool {
-        self.origins.contains(origin)
     }
 
     fn is_stopping(&self) -> bool {
@@ -106,10 +109,6 @@ impl Shell {
 
 /// Thirty-two hex digits.
 fn hex(number: u128) -> HeaderValue {
-    let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
-    }
-    HeaderValue::from_bytes(&text).expect("hex is header text")
+    let text = Uuid::from_u128(number);
+    HeaderValue::from_str(text.simple().encode_lower(&mut [0; 32])).expect("hex is header text")
 }

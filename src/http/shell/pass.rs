@@ -1,174 +1,132 @@
-//! The way in: the head of a request is read once, and what can be decided without waiting is decided.
+//! The way in: what can be decided without waiting is decided, and only a handler costs a future.
 
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode, Uri};
-use tokio::time::Instant;
+use hyper::{Method, Request, Response, StatusCode, Uri};
 
-use super::encoded::Encoded;
-use super::head::{Call, accepts_gzip, check, is_request_id, text};
-use super::limits::{forwarded, household};
-use super::link::Link;
+use super::Shell;
+use super::answer::{Body, handle, preflight};
+use super::head::{About, check, token};
+use super::limits::household;
+use super::link::{Link, Phase};
 use super::routes::{Door, Route};
-use super::{Shell, hex};
 use crate::actors::auth::rules::allow;
 use crate::error::Error;
 use crate::http::error::Refusal;
-use crate::telemetry::trace_of;
 
-/// A route, and the method and target that stand in for those of the request.
-type Found = (usize, Option<(Method, Uri)>);
+type Answered = Result<Response<Body>, Infallible>;
 
-/// What the shell decided.
-pub(super) enum Next {
-    Ready(Arc<Encoded>),
-    Preflight(HeaderValue),
-    Handler { moved: Option<(Method, Uri)> },
+/// Answers a request: at once where nothing has to be waited for.
+pub(super) fn answer(
+    link: &Arc<Link>,
+    request: Request<Incoming>,
+) -> Either<Ready<Answered>, BoxFuture<'static, Answered>> {
+    link.enter(Phase::Busy);
+    let (mut parts, body) = request.into_parts();
+    let mut about = About::new(link, &parts);
+    let decided = catch_unwind(AssertUnwindSafe(|| link.shell.admit(&mut about, &mut parts, &body)));
+    let response = match decided.unwrap_or_else(|_panic| Err(Error::internal("the shell panicked").into())) {
+        Ok(Some(response)) => about.close(None, response),
+        Ok(None) => return Either::Right(handle(Arc::new(about), parts, body).map(Ok).boxed()),
+        Err(refusal) => about.refuse(&refusal, parts.headers),
+    };
+    Either::Left(ready(Ok(response)))
 }
 
 impl Shell {
-    /// Reads the head once, and keeps of it what the way back needs.
-    pub(super) fn open(&self, link: &Link, parts: &Parts) -> Call {
-        let (started, number) = (Instant::now(), self.number());
-        let (mut id, mut trace, mut traced) = (None, None, false);
-        let mut call = Call {
-            started,
-            moment: self.app.clock.moment_at(started),
-            id: HeaderValue::from_static(""),
-            trace: number,
-            traceparent: None,
-            method: parts.method.clone(),
-            address: link.peer,
-            operation: link.operation,
-            origin: None,
-            gzip: false,
-            route: None,
-            caller: None,
-            left: None,
-            code: None,
-        };
-        for (name, value) in &parts.headers {
-            match name.as_str() {
-                "origin" => call.origin = Some(value.clone()),
-                "accept-encoding" => call.gzip = accepts_gzip(value),
-                "traceparent" => (traced, trace) = (true, trace_of(value.as_bytes())),
-                "x-request-id" if is_request_id(value.as_bytes()) => id = Some(value.clone()),
-                "x-forwarded-for" if link.trusted => {
-                    call.address = forwarded(link.peer, &self.app.config.http.trusted_proxies, text(value));
-                }
-                _ => {}
-            }
-        }
-        call.trace = trace.unwrap_or(number);
-        call.id = id.unwrap_or_else(|| hex(number));
-        if traced {
-            let line = format!("00-{:032x}-{:016x}-01", call.trace, number as u64);
-            call.traceparent = HeaderValue::from_str(&line).ok();
-        }
-        call
-    }
-
-    /// Everything that can be decided without waiting.
-    pub(super) fn admit(&self, call: &mut Call, link: &Link, parts: &Parts, body: &Incoming) -> Result<Next, Refusal> {
+    /// Everything that can be decided without waiting; no answer sends the request to its handler.
+    fn admit(&self, about: &mut About, parts: &mut Parts, body: &Incoming) -> Result<Option<Response<Body>>, Refusal> {
         check(parts)?;
-        if parts.headers.contains_key(header::TRANSFER_ENCODING) && link.was_framed_twice() {
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) && about.link.framed_twice.load(Relaxed) {
             let refusal = Refusal::from(Error::Malformed("send a length or chunks, not both"));
             return Err(refusal.with(header::CONNECTION, HeaderValue::from_static("close")));
         }
-        let serves = |it: &matchit::Match<'_, '_, &usize>| self.serves(*it.value, call.operation);
-        let direct = self.tree.at(parts.uri.path()).ok().filter(serves);
-        let takes = |at: usize| call.method == Method::OPTIONS || self.routes[at].meter(&call.method).is_some();
-        let (at, moved) = match &direct {
-            Some(it) if takes(*it.value) => (*it.value, None),
-            _ => self.find_moved(call, parts, direct.as_ref().map(|it| *it.value))?,
-        };
-        let route = &self.routes[at];
-        call.route = Some(at);
-        if let Some((method, _)) = &moved {
-            call.method = method.clone();
-        }
+        let at = self.find(about, parts)?;
+        let route = &self.routes.all[at];
+        about.route = Some(at);
         if parts.method == Method::OPTIONS {
-            return Ok(Next::Preflight(route.allow.clone()));
+            return Ok(Some(preflight(about, route.allow.clone(), std::mem::take(&mut parts.headers))));
         }
         if route.policy.limited {
-            self.limit_address(call)?;
+            self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
         }
-        if route.meter(&call.method).is_none() {
+        if route.meter(&parts.method).is_none() {
             return Err(refuse_method(parts, route));
         }
-        if let Some(line) = parts.headers.get(header::AUTHORIZATION) {
-            self.identify(call, line, route.policy.limited)?;
+        if let Some(token) = token(parts)? {
+            self.identify(about, token, route.policy.limited)?;
+        } else if parts.headers.contains_key(header::COOKIE) {
+            self.identify_by_cookie(about, parts, &route.policy)?;
         }
-        allow(route.policy.right, call.caller.as_ref())?;
+        allow(route.policy.right, about.caller.as_ref())?;
         check_body(parts, body, self.body_bytes_max(route))?;
-        let Some(ready) = route.ready.filter(|_| matches!(call.method, Method::GET | Method::HEAD)) else {
-            return Ok(Next::Handler { moved });
+        let Some(ready) = route.ready.filter(|_| matches!(parts.method, Method::GET | Method::HEAD)) else {
+            return Ok(None);
         };
-        let found = moved.as_ref().map_or(direct, |it| self.tree.at(it.1.path()).ok());
-        let ready = found.and_then(|found| ready(&self.app, &found.params));
-        Ok(ready.map_or(Next::Handler { moved }, Next::Ready))
+        let found = self.routes.tree.at(parts.uri.path()).ok();
+        let encoded = found.and_then(|it| ready(&self.app, about.caller.as_ref(), &it.params));
+        Ok(encoded.map(|it| about.ready(&it, std::mem::take(&mut parts.headers))))
     }
 
-    /// Finds the route of a path that stands for another; else the route that refuses the method.
-    fn find_moved(&self, call: &mut Call, parts: &Parts, direct: Option<usize>) -> Result<Found, Refusal> {
-        let asked = match parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
-            Some(asked) if call.method == Method::OPTIONS => {
-                Method::from_bytes(asked.as_bytes()).unwrap_or(Method::GET)
-            }
-            _ => call.method.clone(),
-        };
-        let moved = (self.rewrite)(&asked, parts.uri.path()).filter(|_| !call.operation);
-        let (status, code, why) = match (moved, direct) {
+    /// Finds the route that takes a request, or else the one that refuses its method. A path that stands for another
+    /// is put in its place.
+    fn find(&self, about: &mut About, parts: &mut Parts) -> Result<usize, Refusal> {
+        let direct = self.route(about, parts.uri.path());
+        let takes = |at: &usize| parts.method == Method::OPTIONS || self.routes.all[*at].meter(&parts.method).is_some();
+        if let Some(at) = direct.filter(takes) {
+            return Ok(at);
+        }
+        let asked = parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asked = asked.filter(|_| parts.method == Method::OPTIONS);
+        let asked = asked.map_or(Ok(parts.method.clone()), |it| Method::from_bytes(it.as_bytes()));
+        let asked = asked.unwrap_or(Method::GET);
+        let moved = (self.routes.rewrite)(&asked, parts.uri.path()).filter(|_| !about.link.operation);
+        let refusal = match (moved, direct) {
             (Some((method, path)), _) => {
-                if let Some(at) = self.tree.at(&path).ok().map(|it| *it.value).filter(|it| self.serves(*it, false)) {
+                if let Some(at) = self.route(about, &path) {
                     let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
                     let target = format!("{path}{query}").parse::<Uri>();
-                    let target = target.map_err(|_| Error::Malformed("the path is not valid"))?;
-                    return Ok((at, Some((method, target))));
+                    parts.uri = target.map_err(|_| Error::Malformed("the path is not valid"))?;
+                    if parts.method != Method::OPTIONS {
+                        (parts.method, about.method) = (method.clone(), method);
+                    }
+                    return Ok(at);
                 }
                 let why = "this path is known, but what it stands for is not built yet";
-                (StatusCode::NOT_IMPLEMENTED, "not_implemented", why)
+                Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why)
             }
-            (None, Some(at)) => return Ok((at, None)),
-            (None, None) => (StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"),
+            (None, Some(at)) => return Ok(at),
+            (None, None) => Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"),
         };
-        self.limit_address(call)?;
-        Err(Refusal::new(status, code, why))
+        self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
+        Err(refusal)
     }
 
-    /// Whether a route is served where a request came in.
-    fn serves(&self, route: usize, operation: bool) -> bool {
-        match self.routes[route].policy.door {
-            Door::Public => !operation,
-            Door::Operation => operation || self.app.config.http.ops_listen.is_none(),
+    /// The route of a path, if it is served where the request came in.
+    fn route(&self, about: &About, path: &str) -> Option<usize> {
+        let at = *self.routes.tree.at(path).ok()?.value;
+        let served = match self.routes.all[at].policy.door {
+            Door::Public => !about.link.operation,
+            Door::Operation => about.details(),
             Door::Both => true,
+        };
+        served.then_some(at)
+    }
+
+    pub(super) fn identify(&self, about: &mut About, token: &[u8], limited: bool) -> Result<(), Refusal> {
+        let caller = *about.caller.insert((self.routes.identify)(&self.app, token, self.app.clock.now())?);
+        if limited {
+            self.by_user.take(caller.number(), about.moment, &mut about.quota)?;
         }
-    }
-
-    fn limit_address(&self, call: &mut Call) -> Result<(), Refusal> {
-        let Some(limit) = &self.by_address else { return Ok(()) };
-        let taken = limit.take(household(call.address), call.moment);
-        call.left = Some(taken.unwrap_or(0));
-        taken.map(|_| ()).map_err(|retry_after| {
-            self.traffic.limited_by_address.add();
-            Error::TooMany { retry_after }.into()
-        })
-    }
-
-    fn identify(&self, call: &mut Call, line: &HeaderValue, limited: bool) -> Result<(), Refusal> {
-        let token = line.as_bytes().split_at_checked(7).filter(|it| it.0.eq_ignore_ascii_case(b"bearer "));
-        let (_, token) = token.ok_or(Error::Unauthenticated("send a bearer token"))?;
-        let caller = *call.caller.insert((self.identify)(&self.app, token, self.app.clock.now())?);
-        let Some(limit) = self.by_user.as_ref().filter(|_| limited) else { return Ok(()) };
-        let taken = limit.take(caller.number(), call.moment);
-        call.left = Some(taken.unwrap_or(0));
-        taken.map(|_| ()).map_err(|retry_after| {
-            self.traffic.limited_by_user.add();
-            Error::TooMany { retry_after }.into()
-        })
+        Ok(())
     }
 
     pub(super) fn body_bytes_max(&self, route: &Route) -> usize {

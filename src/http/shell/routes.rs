@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::encoded::Encoded;
-use super::metrics::Meter;
+use super::traffic::Meter;
 use crate::actors::auth::{Caller, Right};
 use crate::error::{Error, Result};
 use crate::http::App;
@@ -58,8 +58,8 @@ impl Policy {
     pub const OPERATION: Policy = Policy { door: Door::Operation, ..Policy::PROBE };
 }
 
-/// Finds an answer that is already encoded; `None` sends the request to the handler.
-pub type Ready = fn(&App, &matchit::Params<'_, '_>) -> Option<Arc<Encoded>>;
+/// Finds an answer that is already encoded, for whoever asks; `None` sends the request to the handler.
+pub type Ready = fn(&App, Option<&Caller>, &matchit::Params<'_, '_>) -> Option<Arc<Encoded>>;
 /// Tells whose token this is, if it is good now.
 pub type Identify = fn(&App, &[u8], DateTime<Utc>) -> Result<Caller>;
 /// The method and path that a seed's method and path stand for.
@@ -139,6 +139,11 @@ impl Routes {
     pub fn ready(mut self, ready: Ready) -> Routes {
         self.all.last_mut().expect("a route was added").ready = Some(ready);
         self
+    }
+
+    /// Every route: method, template, and the right it takes.
+    pub fn rights(&self) -> impl Iterator<Item = (&Method, &str, Right)> {
+        self.all.iter().flat_map(|it| it.methods.iter().map(|of| (&of.0, it.template.as_str(), it.policy.right)))
     }
 
     /// Says how tokens are told apart. Without it every token is refused.

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,8 +12,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::link::Link;
-use super::{Shell, hex};
+use super::link::{Link, Phase};
 use crate::http::error::Refusal;
 
 const LINGER_WITHIN: Duration = Duration::from_secs(1);
@@ -23,7 +23,34 @@ pub(super) struct Socket {
     /// What was read already and not used.
     pub(super) ahead: Bytes,
     pub(super) link: Arc<Link>,
-    pub(super) shell: Arc<Shell>,
+    pub(super) framing: Framing,
+}
+
+/// Whether a head names a length as well as a coding: the HTTP library drops the length and says nothing.
+#[derive(Default)]
+pub(super) struct Framing {
+    /// The line that is being read, up to the longest name that matters.
+    line: Vec<u8>,
+    named: u8,
+    done: bool,
+}
+
+impl Framing {
+    fn note(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                _ if self.done => return,
+                b'\n' => {
+                    self.done = matches!(self.line[..], [] | [b'\r']);
+                    self.line.clear();
+                }
+                b':' if self.line == b"content-length" => self.named |= 1,
+                b':' if self.line == b"transfer-encoding" => self.named |= 2,
+                _ if self.line.len() <= b"transfer-encoding".len() => self.line.push(byte.to_ascii_lowercase()),
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -38,21 +65,29 @@ impl Socket {
 
     /// Writes a refusal past hyper. The socket's buffer has room for it, or the client is not listening.
     pub(super) fn say(&self, refusal: &Refusal) {
-        let _ = self.stream.try_write(&refusal.raw(&hex(self.shell.number())));
-        self.shell.traffic.unmatched.record(refusal.status, Duration::ZERO);
+        let _ = self.stream.try_write(&self.link.shell.raw(refusal));
+    }
+
+    /// Notes bytes that came in: between requests they begin a head.
+    fn note_read(&mut self, bytes: &[u8]) {
+        if self.link.is(Phase::Idle) && !bytes.is_empty() {
+            self.link.enter(Phase::Head);
+            // Reads carry no body at all, so there is nothing to frame twice.
+            self.framing = Framing { done: matches!(bytes, [b'G' | b'H', ..]), ..Framing::default() };
+        }
+        if self.link.is(Phase::Head) {
+            self.framing.note(bytes);
+            self.link.framed_twice.store(self.framing.named == 3, Relaxed);
+        }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let size = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(size));
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let done = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        self.link.note_read(&buf.filled()[before..]);
+        let (before, size) = (buf.filled().len(), self.ahead.len().min(buf.remaining()));
+        buf.put_slice(&self.ahead.split_to(size));
+        let done = if size > 0 { Ok(()) } else { ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) };
+        self.note_read(&buf.filled()[before..]);
         Poll::Ready(done)
     }
 }

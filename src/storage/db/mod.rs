@@ -133,6 +133,14 @@ pub enum Tx<'c> {
 }
 
 impl Tx<'_> {
+    /// Which engine it is.
+    pub const fn engine(&self) -> Engine {
+        match self {
+            Tx::Sqlite(_) => Engine::Sqlite,
+            Tx::Postgres(_) => Engine::Postgres,
+        }
+    }
+
     /// A statement in this transaction.
     pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
         match self {
@@ -153,8 +161,7 @@ impl Tx<'_> {
     ) -> Result<u64> {
         let mut changed = 0;
         for chunk in rows.chunks(PARAMETERS_MAX / columns) {
-            let engine = if matches!(self, Tx::Sqlite(_)) { Engine::Sqlite } else { Engine::Postgres };
-            let values = placeholders(engine, chunk.len(), columns);
+            let values = placeholders(self.engine(), chunk.len(), columns);
             let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
             changed += chunk.iter().fold(stmt, &bind).execute().await?;
         }

@@ -5,6 +5,7 @@ mod failures;
 mod lives;
 mod mailboxes;
 mod neighbours;
+mod pools;
 mod supervisors;
 mod tasks;
 mod writer;

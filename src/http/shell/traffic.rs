@@ -1,0 +1,120 @@
+//! What the shell counts and logs: plain atomics, found with the route, so that recording is a few additions.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::head::{About, text};
+use super::limits::{Limit, truncated};
+use super::routes::Route;
+use crate::telemetry::{Counter, Exposition, Gauge, Histogram};
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What happened on one method of one route.
+#[derive(Default)]
+pub(super) struct Meter {
+    by_class: [Counter; 5],
+    took: Histogram,
+}
+
+impl Meter {
+    pub(super) fn record(&self, status: StatusCode, took: Duration) {
+        if let Some(class) = self.by_class.get(usize::from(status.as_u16() / 100).wrapping_sub(1)) {
+            class.add();
+        }
+        self.took.record(took);
+    }
+}
+
+/// What happened in the shell as a whole.
+#[derive(Default)]
+pub(super) struct Traffic {
+    /// Requests that no route took, and those refused before they had one.
+    pub(super) unmatched: Meter,
+    pub(super) in_flight: Gauge,
+    pub(super) connections: Gauge,
+    /// Refusals by their stable code, of which there is a closed list.
+    pub(super) refused: Mutex<BTreeMap<&'static str, u64>>,
+    pub(super) refused_total: Counter,
+    pub(super) refused_address: Counter,
+    pub(super) accept_failures: Counter,
+}
+
+impl About {
+    /// Counts an answer, and logs it: up to a number of lines a second, the server's own failures always. Neither
+    /// query nor body is told, and nobody's whole address.
+    pub(super) fn record(&self, status: StatusCode, code: Option<&'static str>, bytes: Option<u64>) {
+        let (shell, now) = (&self.link.shell, self.link.shell.app.clock.moment());
+        let took = now.since(self.moment);
+        let route = self.route.map(|at| &shell.routes.all[at]);
+        route.and_then(|it| it.meter(&self.method)).unwrap_or(&shell.traffic.unmatched).record(status, took);
+        if let Some(code) = code {
+            *shell.traffic.refused.lock().entry(code).or_default() += 1;
+        }
+        if !status.is_server_error() && !shell.log.takes(now, shell.app.config.log.access_per_second) {
+            return;
+        }
+        let fields = json!({
+            "target": "folio::http",
+            "event": "http.request",
+            "request_id": text(&self.id()),
+            "trace_id": format!("{:032x}", self.trace),
+            "method": self.method.as_str(),
+            "route": route.map_or("unmatched", |it| &it.template),
+            "status": status.as_u16(),
+            "code": code,
+            // What whoever looks after security counts: requests without a good token, or beyond a right.
+            "security": matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN).then_some("refused"),
+            "duration_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "bytes": bytes,
+            "address": truncated(self.address),
+            "user": self.caller.map(|it| format!("{:016x}", shell.hasher.hash_one(it.number()))),
+        });
+        shell.log.event(if status.is_server_error() { "WARN" } else { "INFO" }, fields);
+    }
+}
+
+impl Traffic {
+    /// Writes everything, every series from the first scrape on.
+    pub(super) fn collect(&self, routes: &[Route], limits: [&Limit; 2], out: &mut Exposition) {
+        let of =
+            routes.iter().flat_map(|route| route.methods.iter().map(|it| (it.0.as_str(), &*route.template, &it.1)));
+        let meters = of.chain([("other", "unmatched", &self.unmatched)]);
+        let name = "folio_http_requests_total";
+        out.family(name, "counter", "Requests answered, by route and class of status.");
+        for (method, route, meter) in meters.clone() {
+            for (class, count) in CLASSES.iter().zip(&meter.by_class).skip(1) {
+                out.sample(name, &[("method", method), ("route", route), ("status_class", class)], count.get());
+            }
+        }
+        let name = "folio_http_request_duration_seconds";
+        out.family(name, "histogram", "From the head of a request to its answer.");
+        for (method, route, meter) in meters {
+            out.histogram(name, &[("method", method), ("route", route)], &meter.took);
+        }
+        let flying = self.in_flight.get();
+        out.single("folio_http_requests_in_flight", "gauge", "Requests inside a handler.", flying);
+        out.single("folio_http_connections", "gauge", "Connections that are open.", self.connections.get());
+        let mut labelled = |name: &str, label: &str, help: &str, counts: &[(&str, u64)]| {
+            out.family(name, "counter", help);
+            counts.iter().for_each(|(value, count)| out.sample(name, &[(label, value)], count));
+        };
+        let mut codes = self.refused.lock().clone();
+        let shed = ["deadline", "unavailable"].map(|it| (it, *codes.entry(it).or_default()));
+        labelled("folio_http_shed_total", "reason", "Requests that could not be done in time or now.", &shed);
+        let codes: Vec<_> = codes.into_iter().collect();
+        labelled("folio_http_refusals_total", "code", "Requests refused, by the code of the answer.", &codes);
+        let limited = [("address", limits[0].refused.get()), ("user", limits[1].refused.get())];
+        labelled("folio_rate_limited_total", "class", "Requests over a limit on rates.", &limited);
+        let refused = [("total", self.refused_total.get()), ("address", self.refused_address.get())];
+        let name = "folio_http_connections_refused_total";
+        labelled(name, "limit", "Connections over a limit on connections.", &refused);
+        let failures = self.accept_failures.get();
+        out.single("folio_http_accept_failures_total", "counter", "Connections that could not be accepted.", failures);
+    }
+}
