@@ -6,6 +6,7 @@
 
 mod client;
 mod http;
+mod logins;
 mod measure;
 mod profiles;
 mod server;
@@ -24,6 +25,8 @@ use clap::{CommandFactory, Parser};
 enum Scenario {
     /// Asks for one or several paths over kept-alive connections, and compares every answer
     Http(http::Options),
+    /// Lets hundreds of people sign in at once, and tells how long everybody else waits meanwhile
+    Logins(logins::Options),
     /// Reads the profiles of many people, as somebody who has signed in
     Profiles(profiles::Options),
     /// Starts a release build on an empty data folder: how long until it is ready, what it holds when idle
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     }
     let done = match Scenario::parse_from(words) {
         Scenario::Http(options) => http::run(&options).map(|_| ()),
+        Scenario::Logins(options) => logins::run(&options),
         Scenario::Profiles(options) => profiles::run(&options),
         Scenario::Start(options) => start::run(&options),
     };

@@ -26,13 +26,19 @@ pub struct Options {
     times: u8,
 }
 
-/// Ends its process with itself.
-struct Running(Child);
+/// A program that runs on a free port. Ends its process with itself.
+pub struct Running {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How long it took to get ready.
+    pub ready_after: Duration,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -52,25 +58,35 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 async fn start(program: &Path) -> Result<(Duration, u64), String> {
     let folder = tempfile::tempdir().map_err(|it| it.to_string())?;
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).map_err(|it| it.to_string())?;
-    let mut command = Command::new(program);
-    command.arg("serve").env("FOLIO_DATA_DIR", folder.path()).env("FOLIO_LISTEN", free.to_string());
-    let began = Instant::now();
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut running = Running(child.map_err(|it| format!("{}: {it}", program.display()))?);
-    while !is_ready(free).await {
-        if let Ok(Some(status)) = running.0.try_wait() {
-            return Err(format!("it ended before it was ready: {status}"));
-        }
-        if began.elapsed() > WITHIN {
-            return Err(format!("it is not ready after {}", measure::shown(WITHIN)));
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let ready = began.elapsed();
+    let running = Running::begin(program, folder.path(), &[]).await?;
     tokio::time::sleep(IDLE).await;
-    let usage = server::usage(running.0.id()).ok_or("its memory cannot be read")?;
-    Ok((ready, usage.resident_kib))
+    let usage = server::usage(running.child.id()).ok_or("its memory cannot be read")?;
+    Ok((running.ready_after, usage.resident_kib))
+}
+
+impl Running {
+    /// Starts a program on an empty folder, and waits until it is ready.
+    pub async fn begin(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Result<Running, String> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).map_err(|it| it.to_string())?;
+        let mut command = Command::new(program);
+        command.arg("serve").env("FOLIO_DATA_DIR", folder).env("FOLIO_LISTEN", free.to_string());
+        command.envs(settings.iter().copied());
+        let began = Instant::now();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.map_err(|it| format!("{}: {it}", program.display()))?;
+        let mut running = Running { child, address: free, ready_after: Duration::ZERO };
+        while !is_ready(free).await {
+            if let Ok(Some(status)) = running.child.try_wait() {
+                return Err(format!("it ended before it was ready: {status}"));
+            }
+            if began.elapsed() > WITHIN {
+                return Err(format!("it is not ready after {}", measure::shown(WITHIN)));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        running.ready_after = began.elapsed();
+        Ok(running)
+    }
 }
 
 async fn is_ready(address: SocketAddr) -> bool {

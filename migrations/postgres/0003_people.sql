@@ -178,6 +178,7 @@ CREATE TABLE audit (
 );
 
 CREATE INDEX audit_of_user ON audit (user_id, id);
+CREATE INDEX audit_by_time ON audit (created_at);
 -- What somebody did to others.
 CREATE INDEX audit_of_actor ON audit (actor_id) WHERE user_id IS NULL OR user_id <> actor_id;
 
@@ -198,4 +199,5 @@ CREATE TABLE mails (
 );
 
 CREATE INDEX mails_waiting ON mails (ready_at) WHERE sent_at IS NULL AND refused_at IS NULL;
+CREATE INDEX mails_by_time ON mails (created_at);
 CREATE INDEX mails_of_user ON mails (user_id) WHERE user_id IS NOT NULL;

@@ -12,6 +12,7 @@
 //!  +- health      looks at every backend
 //!  +- sweeps      removes what broken uploads left
 //!  +- passwords   threads that hash
+//!  +- revocations hears who was cut off on other nodes
 //!  +- people      removes what has ended, and those who left
 //!  +- accept      takes connections in, and hands each to a task
 //!  +- connections one task each
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use self::account::Account;
+use self::account::{Account, Ways};
 use self::auth::{ApiKeys, Auth};
 use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
@@ -88,9 +89,9 @@ impl Actors {
         relay.start(&root);
         let writer = Writer::start(&root, &storage.db, &config.writer, committed.clone());
         let mail = Mail::start(&root, &storage.db, &config.mail, clock, health)?;
-        let auth = Auth::start(&root, storage, config, clock, &mail).await?;
+        let auth = Auth::start(&root, storage, config, clock, &mail, committed.clone()).await?;
         let profiles = Profiles::start(&root, storage, &config.people, clock, &auth);
-        let users = Users::start(&root, &storage.db, &profiles, &config.people, clock, committed).await?;
+        let users = Users::start(&root, &storage.db, &profiles, &config.people, clock, committed.clone()).await?;
         let (watched, health, beat) = (storage.clone(), health.clone(), clock.clone());
         root.keep("health", move |_| {
             let (watched, health, clock) = (watched.clone(), health.clone(), beat.clone());
@@ -110,7 +111,8 @@ impl Actors {
             }
         });
         let keys = ApiKeys::start(&root, storage, config.auth.api_keys_max, clock).await?;
-        let account = Account::start(&root, storage, config, clock, &auth);
+        let ways = Ways { auth: auth.clone(), profiles: profiles.clone(), mail: mail.clone(), committed };
+        let account = Account::start(&root, storage, config, clock, ways);
         let moderation = Moderation::new(&storage.db, &auth, clock, config.auth.access_lives);
         Ok(Actors { root, writer, profiles, users, mail, keys, moderation, auth, account, relay: stats })
     }

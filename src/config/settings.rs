@@ -213,7 +213,7 @@ settings! {
     mail_tried_for: Duration = "1d", Rule::Within(0, 30 * 24 * HOUR);
     /// How long letters are remembered, sent or not. The text of a letter is removed once it is sent.
     mail_lives: Duration = "30d", Rule::Within(24 * HOUR, 10_000 * 24 * HOUR);
-    /// Where links in mail lead, as https://folio.example. Without it, to the address where Folio listens.
+    /// Where links in mail lead, as `https://folio.example`. Without it, to the address where Folio listens.
     site: Option<Origin> = "", Rule::Any;
 
     /// What is logged: info, or levels for parts of Folio such as info,folio::http=debug.

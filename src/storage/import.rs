@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::types::Json;
 
 use super::accounts::NewAccount;
-use super::db::{Db, Sql, Tx};
+use super::db::{Db, Engine, Sql, Tx};
 use crate::error::{Error, Result};
 
 /// How often a batch is tried while others take the same names.
@@ -32,12 +32,13 @@ pub async fn add(db: &Db, people: &[NewAccount], really: bool) -> Result<usize> 
 }
 
 async fn add_once(db: &Db, people: &[NewAccount], really: bool) -> Result<usize> {
-    let mut tx = db.begin().await?;
-    let mut names = taken(&mut tx, "folded FROM names", "folded", people.iter().map(|it| &it.name_folded)).await?;
+    let (engine, mut tx) = (db.engine(), db.begin().await?);
+    let mut names =
+        taken((&mut tx, engine), "folded FROM names", "folded", people.iter().map(|it| &it.name_folded)).await?;
     let mut looks =
-        taken(&mut tx, "skeleton FROM names", "skeleton", people.iter().map(|it| &it.name_skeleton)).await?;
+        taken((&mut tx, engine), "skeleton FROM names", "skeleton", people.iter().map(|it| &it.name_skeleton)).await?;
     let emails = people.iter().filter_map(|it| it.email_folded.as_ref());
-    let mut emails = taken(&mut tx, "email_folded FROM users", "email_folded", emails).await?;
+    let mut emails = taken((&mut tx, engine), "email_folded FROM users", "email_folded", emails).await?;
     let mut is_new = |it: &&NewAccount| {
         let has = names.contains(&it.name_folded) || looks.contains(&it.name_skeleton);
         let new = !has && it.email_folded.as_ref().is_none_or(|email| !emails.contains(email));
@@ -58,13 +59,13 @@ async fn add_once(db: &Db, people: &[NewAccount], really: bool) -> Result<usize>
 
 /// Which of some words are there already.
 async fn taken<'a>(
-    tx: &mut Tx<'_>,
+    (tx, engine): (&mut Tx<'_>, Engine),
     what: &str,
     column: &str,
     words: impl Iterator<Item = &'a String>,
 ) -> Result<HashSet<String>> {
     let words = serde_json::to_string(&words.collect::<Vec<_>>()).map_err(Error::internal)?;
-    let text = format!("SELECT {what} WHERE {column} IN ({})", WORDS.text(tx.engine()).as_str());
+    let text = format!("SELECT {what} WHERE {column} IN ({})", WORDS.text(engine).as_str());
     let rows: Vec<(String,)> = tx.sql(sqlx::AssertSqlSafe(text)).bind(words).all().await?;
     Ok(rows.into_iter().map(|it| it.0).collect())
 }

@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 use super::db::Db;
 use crate::error::Result;
-use crate::ids::floor;
 
 /// Rows that go at a time.
 pub const PIECE: i64 = 500;
@@ -55,19 +54,19 @@ impl Kind {
                     (SELECT folded FROM names WHERE free_after IS NOT NULL AND free_after <= $1
                       ORDER BY free_after LIMIT $2)"
             }
-            Kind::Mails => "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE id < $1 ORDER BY id LIMIT $2)",
-            Kind::Audit => "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)",
+            Kind::Mails => {
+                "DELETE FROM mails
+                  WHERE id IN (SELECT id FROM mails WHERE created_at <= $1 ORDER BY created_at LIMIT $2)"
+            }
+            Kind::Audit => {
+                "DELETE FROM audit
+                  WHERE id IN (SELECT id FROM audit WHERE created_at <= $1 ORDER BY created_at LIMIT $2)"
+            }
         }
     }
 }
 
 /// Removes a piece of what ended before a point in time. Tells how many rows went.
 pub async fn sweep(db: &Db, kind: Kind, before: DateTime<Utc>) -> Result<u64> {
-    let stmt = db.write(kind.text());
-    // Ids sort by time, and need no index of their own.
-    let stmt = match kind {
-        Kind::Mails | Kind::Audit => stmt.bind(floor(before)),
-        _ => stmt.bind(before),
-    };
-    Ok(stmt.bind(PIECE).execute().await?)
+    Ok(db.write(kind.text()).bind(before).bind(PIECE).execute().await?)
 }

@@ -1,5 +1,6 @@
 //! The command line, tried as people and orchestrators use it: through the program itself.
 
+mod admin;
 mod bad_settings;
 mod commands;
 mod doctor;

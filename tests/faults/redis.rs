@@ -191,7 +191,7 @@ async fn health_is_degraded_while_no_hints_come_through_though_the_server_answer
     let storage = Storage::open(&config, &clock, &health).await.unwrap();
     let watching = spawn({
         let (storage, health) = (storage.clone(), health.clone());
-        async move { storage.watch(&health, &clock).await }
+        async move { Box::pin(storage.watch(&health, &clock)).await }
     });
     eventually("it is degraded", async || health.status() == "degraded").await;
     assert!(storage.bus.probe().await.is_ok() && !storage.bus.connected());

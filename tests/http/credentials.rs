@@ -76,7 +76,7 @@ async fn whoever_forgot_the_password_sets_another_by_mail_once() {
     let ada = server.with_user("ada").await;
     let forgotten = async |email: &str| {
         let heard = post(server.address, "/api/v1/auth/password/forgotten", "", &json!({ "email": email })).await;
-        (heard.status, heard.body.clone())
+        (heard.status, heard.body)
     };
     assert_eq!(forgotten("Ada@EXAMPLE.org").await, forgotten("nobody@example.org").await);
     assert_eq!(forgotten("no address").await.0, 422);

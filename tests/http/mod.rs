@@ -1,13 +1,16 @@
 //! The HTTP shell, asked from outside.
 
+mod account;
 mod admin;
 mod auth;
 mod bad_bodies;
 mod bad_input;
+mod cookies;
 mod credentials;
 mod exhaustion;
 mod guesses;
 mod health;
+mod hostile_bodies;
 mod hostile_tokens;
 mod idempotency;
 mod keys;
@@ -16,6 +19,7 @@ mod me;
 mod openapi;
 mod page;
 mod profiles;
+mod second_factor;
 mod seed_paths;
 mod sessions;
 mod shell;
@@ -23,3 +27,4 @@ mod stopping;
 mod things;
 mod upgrade;
 mod users;
+mod walk;

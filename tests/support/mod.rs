@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod accounts;
+pub mod authenticator;
 pub mod brokers;
 pub mod engines;
 pub mod forge;

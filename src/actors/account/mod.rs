@@ -7,11 +7,15 @@
 mod sweeps;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 use super::auth::{Auth, Client, Person};
 use super::kernel::Root;
+use super::mail::Mail;
+use super::profiles::Profiles;
 use crate::clock::Clock;
 use crate::config::{Config, PeopleConfig};
 use crate::error::{Error, Result};
@@ -24,21 +28,33 @@ use crate::storage::exports::{self, Export};
 #[derive(Clone)]
 pub struct Account(Arc<Inner>);
 
+/// The ways in to what a whole account is part of.
+pub struct Ways {
+    /// Asks for passwords, and ends sessions.
+    pub auth: Auth,
+    /// Shows profiles.
+    pub profiles: Profiles,
+    /// Sends letters.
+    pub mail: Mail,
+    /// Rung when an event was committed.
+    pub committed: Arc<Notify>,
+}
+
 struct Inner {
     db: Db,
     clock: Clock,
-    auth: Auth,
+    ways: Ways,
     config: PeopleConfig,
-    mail_lives: std::time::Duration,
+    mail_lives: Duration,
 }
 
 impl Account {
     /// Starts to sweep what has ended, and to remove those who have left.
-    pub fn start(root: &Root, storage: &Storage, config: &Config, clock: &Clock, auth: &Auth) -> Account {
+    pub fn start(root: &Root, storage: &Storage, config: &Config, clock: &Clock, ways: Ways) -> Account {
         let account = Account(Arc::new(Inner {
             db: storage.db.clone(),
             clock: clock.clone(),
-            auth: auth.clone(),
+            ways,
             config: config.people,
             mail_lives: config.mail.lives,
         }));
@@ -52,7 +68,7 @@ impl Account {
 
     /// Reads everything that is kept about somebody; now and then, because it is much.
     pub async fn export(&self, person: Person, client: &Client) -> Result<Export> {
-        let Inner { db, clock, auth, config, .. } = &*self.0;
+        let Inner { db, clock, ways: Ways { auth, .. }, config, .. } = &*self.0;
         let now = clock.now();
         let mut tx = db.begin().await?;
         if let Some(last) = exports::last(&mut tx, person.user).await?
@@ -74,8 +90,9 @@ impl Account {
         code: Option<&str>,
         client: &Client,
     ) -> Result<DateTime<Utc>> {
-        let Inner { db, clock, auth, config, .. } = &*self.0;
-        let account = auth.confirm(person, password).await?;
+        let Inner { db, clock, ways: Ways { auth, profiles, mail, .. }, config, .. } = &*self.0;
+        let password = password.ok_or(Error::Forbidden("your password is needed for this"))?;
+        let account = auth.confirm(person, Some(password)).await?;
         let now = clock.now();
         let delete_after = now + config.delete_after;
         let mut tx = db.begin().await?;
@@ -93,8 +110,10 @@ impl Account {
             );
             auth.letter(&mut tx, account.id, email, "Your account will be removed", body).await?;
         }
-        auth.commit_and_post(tx).await?;
+        tx.commit().await?;
+        mail.written();
         auth.close(&[cut]).await;
+        profiles.forget(account.id).await;
         Ok(delete_after)
     }
 }

@@ -69,6 +69,8 @@ impl Inner {
             outbox::append(&mut tx, v7(&self.clock), "user.deleted", user.0, event.to_string(), now).await?;
         }
         tx.commit().await?;
+        self.ways.committed.notify_one();
+        self.ways.profiles.forget(user).await;
         while leaving::go_on(&self.db, user).await? {}
         Ok(())
     }

@@ -30,7 +30,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
 
 pub use self::api_keys::ApiKeys;
@@ -88,11 +88,20 @@ struct Inner {
     limited: bool,
     /// Where links in mail lead.
     site: String,
+    /// Rung when an event was committed.
+    committed: Arc<Notify>,
 }
 
 impl Auth {
     /// Makes the first signing key, reads what makes tokens void, and starts to look after both.
-    pub async fn start(root: &Root, storage: &Storage, config: &Config, clock: &Clock, mail: &Mail) -> Result<Auth> {
+    pub async fn start(
+        root: &Root,
+        storage: &Storage,
+        config: &Config,
+        clock: &Clock,
+        mail: &Mail,
+        committed: Arc<Notify>,
+    ) -> Result<Auth> {
         signing_keys::insert_first(&storage.db, ids::v7(clock), clock.now()).await?;
         let auth = Auth(Arc::new(Inner {
             storage: storage.clone(),
@@ -108,6 +117,7 @@ impl Auth {
             successors: key(&config.secret, "refresh tokens"),
             limited: config.http.rate_limit.is_some(),
             site: config.mail.site.clone(),
+            committed,
         }));
         auth.watch(root).await?;
         Ok(auth)

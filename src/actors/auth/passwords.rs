@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 /// How long a password is, in bytes as they are sent.
 const BYTES: std::ops::RangeInclusive<usize> = 8..=1_024;
 const PREHASHED: &str = "bcrypt-sha256";
+/// How new ones begin.
+const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// What bcrypt looks at.
 const BCRYPT_BYTES_MAX: usize = 72;
 /// A context word shorter than this is found in too much.
@@ -43,7 +45,7 @@ impl Passwords {
     /// Starts the threads.
     pub fn start(root: &Root, config: &AuthConfig) -> Result<Passwords> {
         let pool = Pool::start(root, "passwords", config.password_threads, config.password_waiting_max)?;
-        Ok(Passwords { pool, scheme: config.passwords, decoy: hash(config.passwords, b"nobody's password")? })
+        Ok(Passwords { pool, scheme: config.passwords, decoy: decoy(config.passwords) })
     }
 
     /// Where they wait.
@@ -68,7 +70,7 @@ impl Passwords {
     pub fn is_current(&self, stored: &str) -> bool {
         match self.scheme {
             PasswordScheme::Bcrypt { cost } => stored.starts_with(&format!("{PREHASHED}$2b${cost:02}$")),
-            PasswordScheme::Argon2id => stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            PasswordScheme::Argon2id => stored.starts_with(ARGON2),
         }
     }
 }
@@ -114,6 +116,14 @@ pub fn hash(scheme: PasswordScheme, password: &[u8]) -> Result<String> {
             let hashed = Argon2::default().hash_password(password);
             hashed.map(|it| it.to_string()).map_err(|error| Error::internal(error.to_string()))
         }
+    }
+}
+
+/// A stored password that is nobody's: it was never hashed, and comparing with it is as much work as with any.
+fn decoy(scheme: PasswordScheme) -> String {
+    match scheme {
+        PasswordScheme::Bcrypt { cost } => format!("{PREHASHED}$2b${cost:02}${}", ".".repeat(53)),
+        PasswordScheme::Argon2id => format!("{ARGON2}{}${}", "A".repeat(22), "A".repeat(43)),
     }
 }
 
@@ -168,6 +178,17 @@ mod tests {
             ["", "plain", "$2b$", "$argon2id$", "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "md5$abc"]
         {
             assert!(!is_known_scheme(stored) && !matches(stored, b"plain"), "{stored}");
+        }
+    }
+
+    #[test]
+    fn comparing_with_nobodys_password_is_as_much_work_as_with_anybodys() {
+        for scheme in [BCRYPT, PasswordScheme::Argon2id] {
+            let (decoy, stored) = (decoy(scheme), hash(scheme, b"somebody's password").unwrap());
+            assert!(is_known_scheme(&decoy) && !matches(&decoy, b"somebody's password"));
+            // Scheme, version and cost stand before the salt.
+            let work = |it: &str| it[..it.len() - 54].rsplit_once('$').map(|it| it.0.to_owned());
+            assert_eq!((decoy.len(), work(&decoy)), (stored.len(), work(&stored)), "{scheme:?}");
         }
     }
 

@@ -82,6 +82,7 @@ impl Auth {
         let event = json!({ "user_id": it.id, "username": it.name, "email": it.email, "created_at": it.created_at });
         outbox::append(&mut tx, self.id(), "user.registered", it.id.0, event.to_string(), it.created_at).await?;
         self.commit_and_post(tx).await?;
+        self.0.committed.notify_one();
         Ok(Registered { id: it.id, username: it.name, email: it.email, created_at: it.created_at })
     }
 }

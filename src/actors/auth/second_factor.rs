@@ -121,7 +121,8 @@ impl Auth {
         }
         self.note(&mut tx, Some(user), "second_factor.on", client).await?;
         self.tell_owner(&mut tx, &account, "was turned on").await?;
-        self.commit_and_post(tx).await?;
+        tx.commit().await?;
+        self.0.mail.written();
         Ok(codes)
     }
 
@@ -143,7 +144,9 @@ impl Auth {
         }
         self.note(&mut tx, Some(user), "second_factor.off", client).await?;
         self.tell_owner(&mut tx, &account, "was removed").await?;
-        self.commit_and_post(tx).await
+        tx.commit().await?;
+        self.0.mail.written();
+        Ok(())
     }
 
     /// Tells whether somebody has a second factor, and how many recovery codes are left.

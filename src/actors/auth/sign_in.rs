@@ -30,6 +30,8 @@ pub enum Who {
 impl Who {
     /// What is looked up, and whether it is an address.
     fn folded(&self) -> (String, bool) {
+        // One engine takes no NUL in text, and nobody has one in a name.
+        let fold = |it: &str| fold(&it.replace('\0', "\u{fffd}"));
         match self {
             Who::Username(it) | Who::Email(it) if it.len() > WHO_BYTES_MAX => (String::new(), false),
             Who::Username(it) if !it.contains('@') => (fold(it), false),

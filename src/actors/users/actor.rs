@@ -110,7 +110,7 @@ impl UserActor {
                 if profiles::update(&mut tx, user, seen, &about, at).await? {
                     return self.settle(tx, at).await;
                 }
-            } else if fresh && about == self.profile.about {
+            } else if fresh && (1..self.profile.version).contains(&seen) && about == self.profile.about {
                 return Ok(self.profile.clone());
             }
         }
