@@ -93,7 +93,7 @@ impl Settings {
                 Scheme::Bcrypt => PasswordScheme::Bcrypt { cost: self.bcrypt_cost },
                 Scheme::Argon2id => PasswordScheme::Argon2id,
             },
-            password_threads: self.password_threads,
+            password_threads: self.password_threads.unwrap_or_else(half_the_cores),
             password_waiting_max: self.password_waiting_max,
             guesses_per_account: self.guesses_per_account,
             guesses_per_address: self.guesses_per_address,
@@ -160,4 +160,9 @@ impl Settings {
             access_per_second: self.log_access_per_second,
         }
     }
+}
+
+/// Hashing may not take what everybody else needs.
+fn half_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |it| it.get().div_ceil(2))
 }

@@ -175,8 +175,8 @@ settings! {
     password_scheme: Scheme = "bcrypt", Rule::Any;
     /// The cost of bcrypt: one more is twice the work, for you and for whoever guesses.
     bcrypt_cost: u32 = "11", Rule::Within(10, 16);
-    /// Threads that hash passwords; they step back for everything else.
-    password_threads: usize = "2", Rule::Within(1, 64);
+    /// Threads that hash passwords; they step back for everything else. Without it: half as many as there are cores.
+    password_threads: Option<usize> = "", Rule::Within(1, 64);
     /// Passwords that may wait to be hashed; one more is refused with 503.
     password_waiting_max: usize = "32", Rule::Within(1, 10_000);
     /// Wrong passwords for one account from one address, within the time below, before it has to wait.
