@@ -111,7 +111,7 @@ impl Actors {
             }
         });
         let keys = ApiKeys::start(&root, storage, config.auth.api_keys_max, clock).await?;
-        let ways = Ways { auth: auth.clone(), profiles: profiles.clone(), mail: mail.clone(), committed };
+        let ways = Ways { auth: auth.clone(), profiles: profiles.clone(), committed };
         let account = Account::start(&root, storage, config, clock, ways);
         let moderation = Moderation::new(&storage.db, &auth, clock, config.auth.access_lives);
         Ok(Actors { root, writer, profiles, users, mail, keys, moderation, auth, account, relay: stats })

@@ -114,7 +114,7 @@ pub(super) async fn grant(
     Path(id): Path<UserId>,
     Body(form): Body<RoleForm>,
 ) -> Result<StatusCode> {
-    app.actors.moderation.grant(who, &client.hand(who), id, form.role).await?;
+    app.actors.moderation.grant(who, &client.hand(who.user), id, form.role).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn ban(
     if !fits {
         return Err(Error::invalid("reason", format!("must have 1 to {REASON_LETTERS_MAX} letters")));
     }
-    app.actors.moderation.ban(who, &client.hand(who), id, reason).await?;
+    app.actors.moderation.ban(who, &client.hand(who.user), id, reason).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -155,7 +155,7 @@ pub(super) async fn unban(
     client: Client,
     Path(id): Path<UserId>,
 ) -> Result<StatusCode> {
-    app.actors.moderation.unban(who, &client.hand(who), id).await?;
+    app.actors.moderation.unban(who, &client.hand(who.user), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -168,6 +168,6 @@ pub(super) async fn end_sessions(
     client: Client,
     Path(id): Path<UserId>,
 ) -> Result<StatusCode> {
-    app.actors.moderation.end_sessions(who, &client.hand(who), id).await?;
+    app.actors.moderation.end_sessions(who, &client.hand(who.user), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

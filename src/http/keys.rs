@@ -75,7 +75,7 @@ pub(super) async fn make(
     Body(form): Body<KeyForm>,
 ) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<MadeView>)> {
     let KeyForm { name, scopes, ends_at } = form;
-    let Made { key, kept } = app.actors.keys.make(NewKey { name, scopes, ends_at }, &client.hand(who)).await?;
+    let Made { key, kept } = app.actors.keys.make(NewKey { name, scopes, ends_at }, &client.hand(who.user)).await?;
     Ok((StatusCode::CREATED, NOT_KEPT, Json(MadeView { key, kept: kept.into() })))
 }
 
@@ -96,6 +96,6 @@ pub(super) async fn revoke(
     client: Client,
     Path(id): Path<KeyId>,
 ) -> Result<StatusCode> {
-    app.actors.keys.revoke(id, &client.hand(who)).await?;
+    app.actors.keys.revoke(id, &client.hand(who.user)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -44,7 +44,7 @@ pub(super) async fn rename(
 ) -> Result<Json<NameView>> {
     let name = Name::read(&form.username)?;
     app.actors.auth.confirm(user.0, Some(&form.password)).await?;
-    let profile = app.actors.users.rename(user.0.user, name, client.hand(user.0)).await?;
+    let profile = app.actors.users.rename(user.0.user, name, client.hand(user.0.user)).await?;
     Ok(Json(NameView { user_id: profile.user_id, username: profile.username.clone() }))
 }
 

@@ -18,10 +18,11 @@ const PIECE: i64 = 200;
 /// Sign-ins that go at a time; each has a row for each refresh.
 const SESSIONS_PIECE: i64 = 20;
 
-/// Those whose time has come, and those who are not all gone.
+/// Those whose time has come, and those who are not all gone. Whoever is banned stays until that ends.
 pub async fn due(db: &Db, now: DateTime<Utc>, users_max: i64) -> Result<Vec<UserId>> {
     let text = "SELECT id FROM users
-                 WHERE delete_after IS NOT NULL AND delete_after <= $1 ORDER BY delete_after LIMIT $2";
+                 WHERE delete_after IS NOT NULL AND delete_after <= $1 AND state IN ('deleting', 'deleted')
+                 ORDER BY delete_after LIMIT $2";
     let due: Vec<(UserId,)> = db.sql(text).bind(now).bind(users_max).all().await?;
     Ok(due.into_iter().map(|it| it.0).collect())
 }

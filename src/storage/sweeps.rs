@@ -21,16 +21,29 @@ pub enum Kind {
     Revocations,
     /// Former names that are free again.
     Names,
-    /// Letters, sent or given up or never asked for.
+    /// Letters that were sent or given up.
     Mails,
+    /// Letters that no server was there for.
+    UnsentMails,
+    /// Keys that sign tokens, and whose last tokens have ended.
+    SigningKeys,
     /// What happened to accounts.
     Audit,
 }
 
 impl Kind {
     /// Every kind; tokens go before the sign-ins that they belong to.
-    pub const ALL: [Kind; 7] =
-        [Kind::RefreshTokens, Kind::Sessions, Kind::Tickets, Kind::Revocations, Kind::Names, Kind::Mails, Kind::Audit];
+    pub const ALL: [Kind; 9] = [
+        Kind::RefreshTokens,
+        Kind::Sessions,
+        Kind::Tickets,
+        Kind::Revocations,
+        Kind::Names,
+        Kind::Mails,
+        Kind::UnsentMails,
+        Kind::SigningKeys,
+        Kind::Audit,
+    ];
 
     const fn text(self) -> &'static str {
         match self {
@@ -56,7 +69,16 @@ impl Kind {
             }
             Kind::Mails => {
                 "DELETE FROM mails
-                  WHERE id IN (SELECT id FROM mails WHERE created_at <= $1 ORDER BY created_at LIMIT $2)"
+                  WHERE id IN (SELECT id FROM mails WHERE created_at <= $1
+                                  AND (sent_at IS NOT NULL OR refused_at IS NOT NULL) ORDER BY created_at LIMIT $2)"
+            }
+            Kind::UnsentMails => {
+                "DELETE FROM mails
+                  WHERE id IN (SELECT id FROM mails WHERE created_at <= $1 AND sent_at IS NULL AND refused_at IS NULL
+                                ORDER BY created_at LIMIT $2)"
+            }
+            Kind::SigningKeys => {
+                "DELETE FROM signing_keys WHERE id IN (SELECT id FROM signing_keys WHERE ends_at <= $1 LIMIT $2)"
             }
             Kind::Audit => {
                 "DELETE FROM audit

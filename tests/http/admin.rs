@@ -64,12 +64,20 @@ async fn nobody_raises_themselves_and_an_admin_is_always_left() {
     ] {
         assert_eq!(grants(by, to, role).await, expected, "{} to {}: {role}", by.name, to.name);
     }
+    let confirmed = json!({ "password": PASSWORD });
+    for (method, path) in [("DELETE", "/api/v1/me"), ("POST", "/api/v1/auth/deactivate")] {
+        let heard = eve.sends(method, path, &confirmed).await;
+        assert_eq!((heard.status, &heard.json()["error"]), (409, &json!("last_admin")), "{path}");
+    }
     assert_eq!(grants(&eve, &ada, "admin").await.0, 204);
     let ada = ada.again().await;
     // Both at once: whoever comes second is no admin any more.
     let (one, other) = tokio::join!(grants(&eve, &ada, "user"), grants(&ada, &eve, "user"));
     let done = [one.0, other.0].iter().filter(|it| **it == 204).count();
     assert_eq!(done, 1, "{one:?} {other:?}");
+    let last = if one.0 == 204 { eve } else { ada };
+    assert_eq!(grants(&last, &server.with_user("bob").await, "admin").await.0, 204);
+    assert_eq!(last.sends("POST", "/api/v1/auth/deactivate", &confirmed).await.status, 204, "another is left");
     server.end().await;
 }
 

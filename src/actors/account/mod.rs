@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 
 use super::auth::{Auth, Client, Person};
 use super::kernel::Root;
-use super::mail::Mail;
 use super::profiles::Profiles;
 use crate::clock::Clock;
 use crate::config::{Config, PeopleConfig};
@@ -34,8 +33,6 @@ pub struct Ways {
     pub auth: Auth,
     /// Shows profiles.
     pub profiles: Profiles,
-    /// Sends letters.
-    pub mail: Mail,
     /// Rung when an event was committed.
     pub committed: Arc<Notify>,
 }
@@ -71,6 +68,8 @@ impl Account {
         let Inner { db, clock, ways: Ways { auth, .. }, config, .. } = &*self.0;
         let now = clock.now();
         let mut tx = db.begin().await?;
+        // Two that ask at once are answered one after the other.
+        accounts::lock(&mut tx, person.user).await?.ok_or(Error::NotFound("user"))?;
         if let Some(last) = exports::last(&mut tx, person.user).await?
             && let Ok(retry_after) = (last + config.export_every - now).to_std()
             && !retry_after.is_zero()
@@ -90,13 +89,13 @@ impl Account {
         code: Option<&str>,
         client: &Client,
     ) -> Result<DateTime<Utc>> {
-        let Inner { db, clock, ways: Ways { auth, profiles, mail, .. }, config, .. } = &*self.0;
+        let Inner { db, clock, ways: Ways { auth, profiles, .. }, config, .. } = &*self.0;
         let password = password.ok_or(Error::Forbidden("your password is needed for this"))?;
         let account = auth.confirm(person, Some(password)).await?;
         let now = clock.now();
         let delete_after = now + config.delete_after;
         let mut tx = db.begin().await?;
-        let account = auth.hold(&mut tx, &account).await?;
+        let account = auth.hold_to_leave(&mut tx, &account).await?;
         auth.confirm_code(&mut tx, account.id, code).await?;
         accounts::set_state(&mut tx, account.id, State::Deleting, Some(delete_after), now).await?;
         let cut = auth.cut_off(&mut tx, account.id, "deleted").await?;
@@ -110,8 +109,7 @@ impl Account {
             );
             auth.letter(&mut tx, account.id, email, "Your account will be removed", body).await?;
         }
-        tx.commit().await?;
-        mail.written();
+        auth.commit_and_post(tx).await?;
         auth.close(&[cut]).await;
         profiles.forget(account.id).await;
         Ok(delete_after)

@@ -35,7 +35,7 @@ impl Inner {
     async fn sweep(&self, kind: Kind) -> Result<()> {
         let now = self.clock.now();
         let before = match kind {
-            Kind::Mails => now - self.mail_lives,
+            Kind::Mails | Kind::UnsentMails => now - self.mail_lives,
             Kind::Audit => now - self.config.audit_lives,
             _ => now,
         };
@@ -47,7 +47,9 @@ impl Inner {
                 break;
             }
         }
-        if gone > 0 {
+        if gone > 0 && kind == Kind::UnsentMails {
+            tracing::warn!(event = "people.swept", gone, "letters that nobody sent or read are removed");
+        } else if gone > 0 {
             tracing::info!(event = "people.swept", ?kind, gone, "what has ended is removed");
         }
         Ok(())
@@ -55,7 +57,10 @@ impl Inner {
 
     async fn remove_those_who_left(&self) -> Result<()> {
         for user in leaving::due(&self.db, self.clock.now(), PEOPLE_MAX).await? {
-            self.remove(user).await?;
+            // One who cannot be removed keeps nobody else from it.
+            if let Err(error) = self.remove(user).await {
+                tracing::warn!(event = "people.leaving", %user, %error, "somebody who left stays for now");
+            }
         }
         Ok(())
     }

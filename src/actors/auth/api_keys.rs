@@ -12,14 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, RwLock};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tokio::sync;
 use tokio::time::{Instant, timeout};
 
 use super::hand::Hand;
-use super::key_form::{NewKey, digest, read, same, write};
+use super::key_form::{NewKey, read, same, write};
 use super::rules::{Caller, Scope, Service};
+use super::{chance, hashed};
 use crate::actors::kernel::{Root, Stop};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -73,13 +73,12 @@ pub struct Made {
 
 /// Makes a key in a transaction.
 pub async fn add(tx: &mut Tx<'_>, clock: &Clock, asked: NewKey, by: &Hand, keys_max: usize) -> Result<Made> {
-    let (now, id, mut secret) = (clock.now(), KeyId::new(clock), [0; 32]);
+    let (now, id, secret) = (clock.now(), KeyId::new(clock), chance::<32>()?);
     asked.check(now)?;
-    SystemRandom::new().fill(&mut secret).map_err(|_| Error::internal("no random numbers"))?;
     let kept = ApiKey {
         id,
         name: asked.name,
-        hash: digest(&secret).to_vec(),
+        hash: hashed(&secret).to_vec(),
         scopes: asked.scopes.iter().map(|it| it.name().to_owned()).collect(),
         made_by: by.user,
         created_at: now,
@@ -114,7 +113,7 @@ impl ApiKeys {
         let wrong = Error::Unauthenticated("the key is not valid");
         let Some((id, secret)) = read(token) else { return Err(wrong) };
         let found = self.0.known.read().get(&id).cloned();
-        let good = |it: &Arc<Known>| same(&it.hash, &digest(&secret)) && it.ends_at.is_none_or(|end| now < end);
+        let good = |it: &Arc<Known>| same(&it.hash, &hashed(&secret)) && it.ends_at.is_none_or(|end| now < end);
         let key = found.filter(good).ok_or(wrong)?;
         if self.0.blind.lock().is_some_and(|since| since.elapsed() > BLIND_AFTER) {
             return Err(Error::unavailable("database"));
@@ -165,12 +164,14 @@ impl ApiKeys {
                 () = beat.tick() => {}
                 () = stop.requested() => return self.note_uses().await,
             }
-            let everything = clock.moment() >= round_ends;
-            if everything {
+            let round = clock.moment() >= round_ends;
+            if round {
                 round_ends = clock.moment().after(ROUND);
                 self.note_uses().await;
             }
-            if let Err(error) = self.read(everything).await {
+            // Whatever was missed while nothing could be read may lie further back than a poll looks.
+            let blind = self.0.blind.lock().is_some();
+            if let Err(error) = self.read(round || blind).await {
                 tracing::warn!(event = "keys.blind", %error, "keys of services cannot be read");
             }
         }

@@ -5,12 +5,13 @@ use chrono::{DateTime, Utc};
 use super::guesses::Counted;
 use super::tickets::{Purpose, bad_ticket, give, read};
 use super::{Auth, Client, Person, passwords};
+use crate::actors::moderation::rules::keeps_an_admin;
 use crate::actors::users::names::Email;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::storage::accounts::{self, Account, State};
 use crate::storage::db::Tx;
-use crate::storage::{sessions, tickets};
+use crate::storage::{account_list, sessions, tickets};
 
 const EMAIL_TAKEN: Error = Error::Conflict { code: "email_taken", detail: "somebody gets mail at this address" };
 
@@ -118,7 +119,8 @@ impl Auth {
         let (hash, db, purpose) = (read(ticket)?, &self.0.storage.db, Purpose::Email.name());
         let found = tickets::find(db, hash, purpose, self.0.clock.now()).await?.ok_or_else(bad_ticket)?;
         let (now, mut tx) = (self.0.clock.now(), db.begin().await?);
-        let account = accounts::lock(&mut tx, found.user_id).await?.ok_or_else(bad_ticket)?;
+        let held = accounts::lock(&mut tx, found.user_id).await?.filter(|it| it.may_return(now));
+        let account = held.ok_or_else(bad_ticket)?;
         let taken = tickets::take(&mut tx, hash, purpose, now).await?.ok_or_else(bad_ticket)?;
         let email = Email::read(&taken.email.ok_or_else(bad_ticket)?)?;
         if account.email.as_ref() == Some(&email.shown) {
@@ -148,7 +150,7 @@ impl Auth {
     pub async fn deactivate(&self, person: Person, password: Option<&str>, client: &Client) -> Result<()> {
         let account = self.confirm(person, password).await?;
         let (now, mut tx) = (self.0.clock.now(), self.0.storage.db.begin().await?);
-        let account = self.hold(&mut tx, &account).await?;
+        let account = self.hold_to_leave(&mut tx, &account).await?;
         accounts::set_state(&mut tx, account.id, State::Deactivated, None, now).await?;
         let cut = self.cut_off(&mut tx, account.id, "deactivated").await?;
         self.note(&mut tx, Some(account.id), "account.deactivated", client).await?;
@@ -175,6 +177,14 @@ impl Auth {
     pub async fn hold(&self, tx: &mut Tx<'_>, confirmed: &Account) -> Result<Account> {
         let held = accounts::lock(tx, confirmed.id).await?.filter(|it| it.password == confirmed.password);
         held.ok_or(Error::Forbidden("the password was changed just now"))
+    }
+
+    /// Holds an account that is about to go, unless nobody would be left to give out roles.
+    pub async fn hold_to_leave(&self, tx: &mut Tx<'_>, confirmed: &Account) -> Result<Account> {
+        // Before their own row, as whoever gives out roles does.
+        let admins = account_list::lock_admins(tx).await?;
+        keeps_an_admin(&admins, confirmed.id)?;
+        self.hold(tx, confirmed).await
     }
 
     fn judge(&self, field: &str, password: &str, account: &Account) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Client, Person};
+use super::Client;
 use crate::clock::Clock;
 use crate::ids::{self, UserId};
 use crate::storage::audit::Incident;
@@ -41,7 +41,7 @@ impl Hand {
 
 impl Client {
     /// The hand that somebody has here.
-    pub fn hand(&self, who: Person) -> Hand {
-        Hand { user: Some(who.user), address: self.address.to_string(), device: self.device.clone() }
+    pub fn hand(&self, who: impl Into<Option<UserId>>) -> Hand {
+        Hand { user: who.into(), address: self.address.to_string(), device: self.device.clone() }
     }
 }

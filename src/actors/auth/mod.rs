@@ -53,9 +53,8 @@ use crate::clock::Clock;
 use crate::config::{AuthConfig, Config, Secret};
 use crate::error::{Error, Result};
 use crate::ids::{self, UserId};
-use crate::storage::audit::{self, Incident};
 use crate::storage::db::Tx;
-use crate::storage::{Storage, signing_keys};
+use crate::storage::{Storage, audit, signing_keys};
 use crate::telemetry::Exposition;
 
 /// From where and by what a request was sent.
@@ -175,16 +174,7 @@ impl Auth {
 
     /// Notes in a transaction what it does to an account, and from where.
     pub(crate) async fn note(&self, tx: &mut Tx<'_>, user: Option<UserId>, what: &str, client: &Client) -> Result<()> {
-        let incident = Incident {
-            id: ids::v7(&self.0.clock),
-            user_id: user,
-            actor_id: user.map(|it| it.0),
-            what: what.to_owned(),
-            address: client.address.to_string(),
-            device: client.device.clone(),
-            detail: serde_json::json!({}),
-            created_at: self.0.clock.now(),
-        };
+        let incident = client.hand(user).incident(&self.0.clock, user, what, serde_json::json!({}));
         audit::append(tx, &incident).await
     }
 

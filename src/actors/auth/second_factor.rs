@@ -121,8 +121,7 @@ impl Auth {
         }
         self.note(&mut tx, Some(user), "second_factor.on", client).await?;
         self.tell_owner(&mut tx, &account, "was turned on").await?;
-        tx.commit().await?;
-        self.0.mail.written();
+        self.commit_and_post(tx).await?;
         Ok(codes)
     }
 
@@ -144,9 +143,7 @@ impl Auth {
         }
         self.note(&mut tx, Some(user), "second_factor.off", client).await?;
         self.tell_owner(&mut tx, &account, "was removed").await?;
-        tx.commit().await?;
-        self.0.mail.written();
-        Ok(())
+        self.commit_and_post(tx).await
     }
 
     /// Tells whether somebody has a second factor, and how many recovery codes are left.

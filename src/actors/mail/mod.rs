@@ -22,12 +22,10 @@ use super::kernel::{Root, Stop};
 use crate::clock::{Clock, Moment};
 use crate::config::MailConfig;
 use crate::error::{Error, Result};
-use crate::ids;
 use crate::storage::Probe;
-use crate::storage::accounts::Account;
 use crate::storage::db::Db;
 use crate::storage::health::Health;
-use crate::storage::mails::{self, Claimed, Letter};
+use crate::storage::mails::{self, Claimed};
 use crate::telemetry::Exposition;
 
 /// A safety net, and when letters that were put off are found.
@@ -85,12 +83,6 @@ impl Mail {
         one("folio_mail_put_off_total", "Attempts after which a letter waits.", &self.stats.put_off);
         one("folio_mail_refused_total", "Letters that were given up.", &self.stats.refused);
     }
-}
-
-/// Writes a letter to somebody, if mail reaches them.
-pub fn letter(clock: &Clock, to: &Account, subject: String, body: String) -> Option<Letter> {
-    let recipient = to.email.clone()?;
-    Some(Letter { id: ids::v7(clock), user_id: Some(to.id), recipient, subject, body, created_at: clock.now() })
 }
 
 #[derive(Clone)]

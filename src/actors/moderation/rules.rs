@@ -31,12 +31,12 @@ pub fn may_grant(admins: &[UserId], by: UserId, to: UserId) -> Result<()> {
     if admins.contains(&by) { Ok(()) } else { Err(Error::Forbidden("you are no admin any more")) }
 }
 
-/// Somebody who may come in stays an admin.
-pub fn keeps_an_admin(admins: &[UserId], to: UserId, role: Role) -> Result<()> {
-    if role == Role::Admin || admins.iter().any(|it| *it != to) || !admins.contains(&to) {
-        return Ok(());
+/// When one of them is an admin no more, somebody else has to be.
+pub fn keeps_an_admin(admins: &[UserId], without: UserId) -> Result<()> {
+    match admins == [without] {
+        true => Err(Error::Conflict { code: "last_admin", detail: "nobody else is an admin" }),
+        false => Ok(()),
     }
-    Err(Error::Conflict { code: "last_admin", detail: "nobody else is an admin" })
 }
 
 #[cfg(test)]
@@ -67,14 +67,8 @@ mod tests {
         for (by, to) in [(ada, ada), (eve, bob)] {
             assert_eq!(may_grant(&[ada], by, to).map_err(|it| it.code()), Err("forbidden"));
         }
-        for (admins, role, kept) in [
-            (&[ada][..], Role::User, false),
-            (&[ada], Role::Admin, true),
-            (&[ada, bob], Role::User, true),
-            (&[bob], Role::User, true),
-            (&[], Role::User, true),
-        ] {
-            assert_eq!(keeps_an_admin(admins, ada, role).is_ok(), kept, "{admins:?} {role:?}");
+        for (admins, kept) in [(&[ada][..], false), (&[ada, bob], true), (&[bob], true), (&[], true)] {
+            assert_eq!(keeps_an_admin(admins, ada).is_ok(), kept, "{admins:?}");
         }
     }
 }

@@ -117,7 +117,8 @@ impl Grant {
         confirm(self.yes, &format!("{} is {} and becomes {}.", account.name, account.role, self.role.name()))?;
         let granting = async {
             let mut tx = db.begin().await?;
-            change_role(&mut tx, clock, &Hand::command_line(), account.id, self.role, lives).await?;
+            let admins = account_list::lock_admins(&mut tx).await?;
+            change_role(&mut tx, clock, &Hand::command_line(), (account.id, self.role), &admins, lives).await?;
             tx.commit().await.map_err(Error::from)
         };
         granting.await.map_err(refused)?;
