@@ -134,13 +134,13 @@ async fn reader(folio: &Running, read: &[u8], over: &AtomicBool, first: Duration
     Ok(times)
 }
 
-fn post(path: &str, body: &Value) -> Vec<u8> {
+pub fn post(path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-async fn ask(connection: &mut Connection, request: &[u8]) -> Result<(u16, Value), String> {
+pub async fn ask(connection: &mut Connection, request: &[u8]) -> Result<(u16, Value), String> {
     let answer = connection.ask(request).await.map_err(|it| it.to_string())?;
     let body = serde_json::from_slice(answer.body).unwrap_or_default();
     if answer.status < 300 { Ok((answer.status, body)) } else { Err(format!("{}: {body}", answer.status)) }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a load program speaks on standard output")]
 
 mod client;
+mod guesses;
 mod http;
 mod logins;
 mod measure;
@@ -23,6 +24,8 @@ use clap::{CommandFactory, Parser};
 #[derive(Parser)]
 #[command(name = "folio-load", bin_name = "scripts/load")]
 enum Scenario {
+    /// Guesses passwords of somebody and of nobody, and tells whether the answers take as long
+    Guesses(guesses::Options),
     /// Asks for one or several paths over kept-alive connections, and compares every answer
     Http(http::Options),
     /// Lets hundreds of people sign in at once, and tells how long everybody else waits meanwhile
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let done = match Scenario::parse_from(words) {
+        Scenario::Guesses(options) => guesses::run(&options),
         Scenario::Http(options) => http::run(&options).map(|_| ()),
         Scenario::Logins(options) => logins::run(&options),
         Scenario::Profiles(options) => profiles::run(&options),

@@ -9,5 +9,6 @@ mod keys;
 mod mail;
 mod migrate;
 pub mod program;
+mod security;
 mod settings;
 mod signals;

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// No command of these tests takes longer, unless it hangs.
@@ -125,11 +127,16 @@ fn signal(id: u32, signal: Signal) {
 pub struct Serving {
     child: Option<Child>,
     pub address: String,
+    logged: Arc<Mutex<String>>,
 }
 
 impl Serving {
     pub fn start(command: &mut Command) -> Serving {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let logged = Arc::<Mutex<String>>::default();
+        let (log, lines) = (logged.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
+        // Both pipes are read to their ends, so that the server never waits for a reader.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|it| *log.lock() += &(it + "\n")));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         let heard = within(move || {
@@ -139,13 +146,17 @@ impl Serving {
                 address = rest.and_then(|rest| rest.split_once(',').map(|(address, _)| address.to_owned()));
                 seen.push_str(&line);
             }
-            // The pipe is read to its end, so that the server never waits for a reader.
             thread::spawn(move || lines.for_each(drop));
             address.ok_or(seen)
         });
-        let mut serving = Serving { child: Some(child), address: String::new() };
+        let mut serving = Serving { child: Some(child), address: String::new(), logged };
         serving.address = heard.recv_timeout(WITHIN).unwrap().unwrap();
         serving
+    }
+
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        self.logged.lock().clone()
     }
 
     pub fn id(&self) -> u32 {

@@ -66,7 +66,8 @@ async fn ten_refreshes_at_once_make_one_successor() {
     let ada = server.with_user("ada").await;
     let answers = join_all((0..10).map(|_| ada.refreshes())).await;
     let tokens: Vec<Value> = answers.iter().map(|it| it.json()["refresh_token"].clone()).collect();
-    assert!(answers.iter().all(|it| it.status == 200) && tokens.iter().all(|it| *it == tokens[0]));
+    assert_eq!(answers.iter().map(|it| it.status).collect::<Vec<_>>(), [200; 10]);
+    assert!(tokens.iter().all(|it| *it == tokens[0]), "{tokens:?}");
     assert_eq!(count(&server, "SELECT COUNT(*) FROM refresh_tokens").await, 2);
     server.end().await;
 }
