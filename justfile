@@ -20,7 +20,7 @@ test:
 
 # Some tests of the one test binary, with the servers' addresses: just only storage::broker
 only *names:
-    eval "$(scripts/services env)" && cargo test --test main {{ names }}
+    eval "$(scripts/services env)" && eval "$(scripts/node)" && cargo test --test main {{ names }}
 
 # Starts Folio on the embedded backends
 serve *flags:

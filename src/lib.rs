@@ -18,13 +18,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::actors::Actors;
+use self::actors::kernel::Root;
 use self::clock::Clock;
 use self::config::Config;
 use self::http::{App, Handles, Listeners, ProfileViews, Routes, Shell};
 use self::storage::Storage;
 use self::storage::db::MigrateError;
 use self::storage::health::Health;
+use self::storage::streams::StreamStore;
 use self::telemetry::Log;
+use self::ws::Sockets;
+use self::ws::topics::History;
 
 /// How long each part of the tree may take to finish what it has accepted.
 const PART_STOPS_WITHIN: Duration = Duration::from_secs(5);
@@ -42,10 +46,14 @@ impl Folio {
     pub async fn start(config: Config, clock: Clock, log: Log, routes: Routes) -> Result<Folio, MigrateError> {
         let (health, description) = (Arc::new(Health::new(&clock)), OnceLock::new());
         let storage = Storage::open(&config, &clock, &health).await?;
-        let actors = Actors::start(&storage, &config, &clock, &health).await?;
-        let profile_views = ProfileViews::default();
-        let app =
-            App::new(Handles { clock, config: Arc::new(config), health, actors, storage, profile_views, description });
+        let root = Root::start(clock.clone()).await?;
+        let history = History::Store(StreamStore { db: storage.db.clone() });
+        let sockets = Sockets::start(&root, &clock, config.sockets.clone(), history);
+        let audience = Arc::new(sockets.topics.clone());
+        let actors = Actors::start(root, &storage, &config, &clock, &health, audience).await?;
+        let (config, profile_views) = (Arc::new(config), ProfileViews::default());
+        let handles = Handles { clock, config, health, actors, sockets, storage, profile_views, description };
+        let app = App::new(handles);
         let shell = Arc::new(Shell::new(app.clone(), routes, log));
         Ok(Folio { app, shell })
     }

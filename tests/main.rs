@@ -9,3 +9,4 @@ mod http;
 mod storage;
 mod support;
 mod tidy;
+mod ws;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root
+//!  +- heartbeat   asks clients whether they are there
 //!  +- relay       committed events, on their way to the broker
 //!  +- writer      group commit of the hot writes
 //!  +- passwords   threads that hash
@@ -37,6 +38,7 @@ use self::account::{Account, Ways};
 use self::auth::{ApiKeys, Auth};
 use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
+use self::kernel::streams::Audience;
 use self::kernel::writer::Writer;
 use self::mail::Mail;
 use self::moderation::Moderation;
@@ -59,6 +61,8 @@ const LEFTOVERS_LAST: Duration = Duration::from_secs(24 * 3_600);
 pub struct Actors {
     /// The top of the tree.
     pub root: Root,
+    /// Whoever listens: told of what is committed.
+    pub audience: Arc<dyn Audience>,
     /// Where hot writes are handed over.
     pub writer: Writer,
     /// What people say about themselves.
@@ -79,9 +83,15 @@ pub struct Actors {
 }
 
 impl Actors {
-    /// Starts the tree.
-    pub async fn start(storage: &Storage, config: &Config, clock: &Clock, health: &Arc<Health>) -> Result<Actors> {
-        let root = Root::start(clock.clone()).await?;
+    /// Starts the capabilities on a tree. What they commit they tell to the audience.
+    pub async fn start(
+        root: Root,
+        storage: &Storage,
+        config: &Config,
+        clock: &Clock,
+        health: &Arc<Health>,
+        audience: Arc<dyn Audience>,
+    ) -> Result<Actors> {
         let committed = Arc::new(Notify::new());
         // The relay stops after the writer: it has the last word.
         let relay = Relay::new(storage.db.clone(), storage.broker.clone(), storage.bus.clone(), committed.clone());
@@ -114,7 +124,8 @@ impl Actors {
         let ways = Ways { auth: auth.clone(), profiles: profiles.clone(), committed };
         let account = Account::start(&root, storage, config, clock, ways);
         let moderation = Moderation::new(&storage.db, &auth, clock, config.auth.access_lives);
-        Ok(Actors { root, writer, profiles, users, mail, keys, moderation, auth, account, relay: stats })
+        let relay = stats;
+        Ok(Actors { root, audience, writer, profiles, users, mail, keys, moderation, auth, account, relay })
     }
 
     /// Stops the tree: what was accepted is done, for at most so long a part. Returns whether everything was.

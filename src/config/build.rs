@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use super::rules::{bucket, key, password};
 use super::{
     AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
-    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, RateLimitConfig, S3Config, Scheme, SearchConfig, Secret,
-    Server, Settings, WriterConfig,
+    MailConfig, MessageRate, ObjectsConfig, PasswordScheme, PeopleConfig, RateLimitConfig, S3Config, Scheme,
+    SearchConfig, Secret, Server, Settings, SocketsConfig, WriterConfig,
 };
 
 impl Settings {
@@ -31,6 +31,7 @@ impl Settings {
                 batch_max: self.writer_batch_max,
                 commit_within: self.writer_commit_within,
             },
+            sockets: self.sockets(),
             auth: self.auth(),
             people: PeopleConfig {
                 delete_after: self.delete_after,
@@ -79,6 +80,25 @@ impl Settings {
             park_after: self.park_after,
             idle_within: self.idle_within,
             drain_within: self.drain_within,
+        }
+    }
+
+    /// Live connections.
+    pub fn sockets(&self) -> SocketsConfig {
+        let rate = MessageRate { per_second: self.socket_messages_per_second, burst: self.socket_messages_burst };
+        SocketsConfig {
+            message_bytes_max: self.socket_message_bytes_max.as_usize(),
+            outbox_bytes_max: self.socket_outbox_bytes_max.as_usize(),
+            outbox_frames_max: self.socket_outbox_frames_max,
+            ping_every: self.socket_ping_every,
+            pong_within: self.socket_pong_within,
+            connect_within: self.socket_connect_within,
+            messages: self.rate_limit.then_some(rate),
+            requests_waiting_max: self.socket_requests_waiting_max,
+            topics_max: self.socket_topics_max,
+            sessions_per_user_max: self.sockets_per_user_max,
+            sessions_per_address_max: self.sockets_per_address_max,
+            replay_entries_max: i64::from(self.replay_entries_max),
         }
     }
 

@@ -8,6 +8,7 @@ mod page;
 mod people;
 mod rules;
 mod settings;
+mod sockets;
 mod text;
 mod values;
 mod words;
@@ -17,12 +18,15 @@ pub use page::{reference, sample, show};
 pub use people::{AuthConfig, MailConfig, PasswordScheme, PeopleConfig};
 pub use rules::weakness;
 pub use settings::{KEYS, Key, Settings};
+pub use sockets::{MessageRate, SocketsConfig};
 pub use values::{Bytes, Hide, Levels, Networks, Origins, Rule, Server, Setting};
 pub use words::{MailAddress, Origin, Scheme};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// Everything a running Folio is told from outside.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub struct Config {
     pub search: SearchConfig,
     /// Group commit.
     pub writer: WriterConfig,
+    /// Live connections.
+    pub sockets: SocketsConfig,
     /// Signing in.
     pub auth: AuthConfig,
     /// Accounts of people.
@@ -88,8 +94,8 @@ pub struct HttpConfig {
     pub ops_listen: Option<SocketAddr>,
     /// Origins of pages that may call the API; exact, without a path.
     pub origins: Vec<String>,
-    /// Networks whose `X-Forwarded-For` is believed: address and prefix length.
-    pub trusted_proxies: Vec<(IpAddr, u8)>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Limits on rates; `None` lifts all of them.
     pub rate_limit: Option<RateLimitConfig>,
     /// Connections at a time.

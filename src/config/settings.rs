@@ -163,6 +163,33 @@ settings! {
     /// How long a transaction may take before its callers hear that the database is not available.
     writer_commit_within: Duration = "2s", Rule::Within(50, HOUR);
 
+    /// Size of a message that comes in on a live connection.
+    socket_message_bytes_max: Bytes = "64KiB", Rule::Within(KIB, 64 * MIB);
+    /// Messages a second, in the long run, on one live connection.
+    socket_messages_per_second: u32 = "20", Rule::Within(1, 100_000);
+    /// Messages at once on one live connection.
+    socket_messages_burst: u32 = "40", Rule::Within(1, 100_000);
+    /// What may wait for a client that does not read; then it is closed, and may resume.
+    socket_outbox_bytes_max: Bytes = "1MiB", Rule::Within(256 * KIB, 64 * MIB);
+    /// Frames that may wait for a client that does not read.
+    socket_outbox_frames_max: usize = "1024", Rule::Within(256, 65_536);
+    /// How often a live connection is asked whether its client is there.
+    socket_ping_every: Duration = "25s", Rule::Within(50, HOUR);
+    /// How long a client may take to answer that.
+    socket_pong_within: Duration = "20s", Rule::Within(50, HOUR);
+    /// How long a client may take to sign in on a live connection.
+    socket_connect_within: Duration = "10s", Rule::Within(100, HOUR);
+    /// Requests under way at a time on one live connection.
+    socket_requests_waiting_max: usize = "64", Rule::Within(1, 10_000);
+    /// Streams that one live connection follows.
+    socket_topics_max: usize = "500", Rule::Within(1, 100_000);
+    /// Live connections of one user; one more displaces the first.
+    sockets_per_user_max: usize = "10", Rule::Within(1, 1_000_000);
+    /// Live connections from one address.
+    sockets_per_address_max: usize = "100", Rule::Within(1, 1_000_000);
+    /// Missed entries of a stream that a client is sent when it comes back; after more it loads afresh.
+    replay_entries_max: u32 = "5000", Rule::Within(1, 1_000_000);
+
     /// How long an access token is good for.
     access_lives: Duration = "30m", Rule::Within(10 * SECOND, 24 * HOUR);
     /// How long a refresh token is good for. Each use makes the next one.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::Secret;
@@ -179,31 +180,24 @@ impl Setting for Origins {
     }
 }
 
-/// Networks: an address and the length of its prefix each.
+/// Networks, as addresses with the length of their prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Networks(pub Vec<(IpAddr, u8)>);
+pub struct Networks(pub Vec<IpNet>);
 
 impl Setting for Networks {
     fn parse(text: &str, _: Rule) -> Result<Self, String> {
         if text == "none" {
             return Ok(Networks(Vec::new()));
         }
-        let networks: Option<Vec<(IpAddr, u8)>> = items(text).map(network).collect();
+        let networks: Option<Vec<IpNet>> = items(text).map(network).collect();
         networks.map(Networks).ok_or_else(|| "none, or a list of networks such as 10.0.0.0/8, fd00::/8".to_owned())
     }
 }
 
-fn network(item: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = item.split_once('/').map_or((item, None), |(address, length)| (address, Some(length)));
-    let address: IpAddr = address.parse().ok()?;
-    let (bits, width) = match address {
-        IpAddr::V4(it) => (u128::from(it.to_bits()) << 96, 32),
-        IpAddr::V6(it) => (it.to_bits(), 128),
-    };
-    let length = length.map_or(Some(width), |length| length.parse().ok()).filter(|length| *length <= width)?;
+fn network(item: &str) -> Option<IpNet> {
+    let network: IpNet = item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).ok()?;
     // 10.1.2.3/8 is more likely a slip than a network.
-    let beyond = bits.checked_shl(u32::from(length)).unwrap_or(0);
-    (beyond == 0).then_some((address, length))
+    (network.trunc() == network).then_some(network)
 }
 
 /// What stands between commas, without the blanks around it.

@@ -8,12 +8,16 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 use ring::hmac;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
+use super::error::Refusal;
 use super::extract::CurrentUser;
+use crate::actors::auth::Caller;
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
 
@@ -69,8 +73,29 @@ fn kept_by_nobody(lines: [HeaderValue; 2]) -> Result<HeaderMap> {
     Ok(headers)
 }
 
+/// Who asks, where a cookie says it. A change needs proof that a page of ours asks for it. A cookie comes along unasked,
+/// so on what is open to everybody one that is not good, or any with a change, says nothing.
+pub(super) fn caller(
+    app: &App,
+    parts: &Parts,
+    open: bool,
+    identify: impl Fn(&[u8]) -> Result<Caller>,
+) -> Result<Option<Caller>, Refusal> {
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let Some(token) = access(app, &parts.headers).filter(|_| reads || !open) else { return Ok(None) };
+    match identify(token.as_bytes()) {
+        Err(_) if open => Ok(None),
+        Ok(Caller::Person(it)) if reads || proves(app, &parts.headers, it.session) => Ok(Some(Caller::Person(it))),
+        Ok(_) => {
+            let why = "a change by cookie needs the X-CSRF-Token of the sign-in, from a page of this site";
+            Err(Refusal::new(StatusCode::FORBIDDEN, "csrf", why))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The access token that came in a cookie.
-pub(in crate::http) fn access<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
+fn access<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
     find(headers, Names::of(app).access)
 }
 
@@ -91,7 +116,7 @@ fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// Whether a change is asked for by a script of ours, which signed in to this session.
-pub(super) fn proves(app: &App, headers: &HeaderMap, session: SessionId) -> bool {
+fn proves(app: &App, headers: &HeaderMap, session: SessionId) -> bool {
     let proof = headers.get(PROOF).and_then(|it| BASE64_URL_SAFE_NO_PAD.decode(it.as_bytes()).ok());
     let proof = proof.is_some_and(|it| hmac::verify(&key(app), session.0.as_bytes(), &it).is_ok());
     proof && is_ours(app, headers)

@@ -30,26 +30,25 @@ type Answer = (StatusCode, Json<HealthReport>);
 #[utoipa::path(get, path = "/health", tag = "operation",
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)))]
 pub(super) async fn show(State(app): State<App>, Extension(about): Extension<Arc<About>>) -> Answer {
-    let checks = if about.details() { app.health.checks() } else { Vec::new() };
-    answer(app.health.status(), app.health.status() != "unhealthy", checks)
+    answer(&app, &about, app.health.status() != "unhealthy")
 }
 
 /// Says that the process runs; asks no part that it depends on.
 #[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, body = HealthReport)))]
-pub(super) async fn live() -> Answer {
-    answer("healthy", true, Vec::new())
+pub(super) async fn live() -> Json<HealthReport> {
+    Json(HealthReport { status: "healthy", service: "folio", checks: Vec::new() })
 }
 
 /// Says whether new work is taken: started, not stopping, and every required part there.
 #[utoipa::path(get, path = "/health/ready", tag = "operation",
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)))]
 pub(super) async fn ready(State(app): State<App>, Extension(about): Extension<Arc<About>>) -> Answer {
-    let checks = if about.details() { app.health.checks() } else { Vec::new() };
-    let ready = app.health.is_ready();
-    answer(if ready { app.health.status() } else { "unhealthy" }, ready, checks)
+    answer(&app, &about, app.health.is_ready())
 }
 
-fn answer(status: &'static str, good: bool, checks: Vec<Check>) -> Answer {
-    let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+fn answer(app: &App, about: &About, good: bool) -> Answer {
+    let (code, status) =
+        if good { (StatusCode::OK, app.health.status()) } else { (StatusCode::SERVICE_UNAVAILABLE, "unhealthy") };
+    let checks = if about.details() { app.health.checks() } else { Vec::new() };
     (code, Json(HealthReport { status, service: "folio", checks }))
 }

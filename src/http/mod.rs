@@ -40,6 +40,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::storage::Storage;
 use crate::storage::health::Health;
+use crate::ws::Sockets;
 
 /// What handlers work with. Cloning it gives the same.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Handles {
     pub health: Arc<Health>,
     /// What Folio does.
     pub actors: Actors,
+    /// Those who listen.
+    pub sockets: Arc<Sockets>,
     /// Where it is kept, for reads that need no memory.
     pub storage: Storage,
     /// Profiles as they go out.

@@ -50,26 +50,16 @@ pub(super) async fn asset(Path(file): Path<String>) -> Result<impl IntoResponse>
     Ok(([(header::CONTENT_TYPE, asset.1)], asset.2))
 }
 
+/// What is the same whatever the routes. Either security is taken; an operation that needs somebody signed in says so.
+pub(super) fn base() -> OpenApi {
+    serde_json::from_str(include_str!("../../web/docs/base.json")).expect("the base is a description")
+}
+
 /// Adds to the handlers' own descriptions what is the same for all of them.
 pub(super) fn complete(api: &OpenApi) -> Value {
     let mut api = json!(api);
-    api["info"] = json!({
-        "title": "Folio",
-        "version": env!("CARGO_PKG_VERSION"),
-        "description": env!("CARGO_PKG_DESCRIPTION"),
-        "license": { "name": "MIT or Apache-2.0", "identifier": env!("CARGO_PKG_LICENSE") },
-    });
-    api["servers"] = json!([{ "url": "/" }]);
-    // Either is taken; an operation that needs somebody signed in says so itself.
-    api["security"] = json!([{}, { "bearer": [] }]);
-    let bearer = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
-    let form = json!({ "$ref": format!("#/components/schemas/{}", RefusalForm::name()) });
-    let refusal = json!({ "description": "Any refusal", "content": { "application/json": { "schema": form } } });
-    let meaning = "A key of a service; a bearer token as well.";
-    let key = json!({ "type": "apiKey", "in": "header", "name": "x-api-key", "description": meaning });
-    api["components"]["securitySchemes"] = json!({ "bearer": bearer, "key": key });
+    api["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     api["components"]["schemas"][&*RefusalForm::name()] = json!(RefusalForm::schema());
-    api["components"]["responses"]["Refusal"] = refusal;
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             operation["operationId"] = name(method, path).into();

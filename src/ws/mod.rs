@@ -1,11 +1,33 @@
 //! How Folio is heard: the live connections.
 //!
-//! A route that wants one takes an [`Upgrade`]. The handshake is a request like every other: it has its ids, limits,
+//! A session is one client, whatever it speaks: an outbox that publishers write into, and the topics it follows. Native
+//! clients and Socket.IO clients have a socket each, long polling and server-sent events take what waits in answers.
+//!
+//! A route that wants a socket takes an [`Upgrade`]. The handshake is a request like every other: it has its ids, limits,
 //! token, log line and counters. Then the session runs in the connection's own task, which still counts as one, and
 //! hears when the server stops.
 
+pub mod close;
+mod fanout;
+pub mod frames;
+pub mod heartbeat;
+mod members;
+pub mod native;
+pub mod offset;
+pub mod outbox;
+pub mod requests;
+pub mod roll;
+pub mod session;
+pub mod socket;
+pub mod socketio;
+pub mod sse;
+pub mod topic;
+pub mod topics;
+pub mod wire;
+
 use std::future::Future;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
@@ -13,16 +35,86 @@ use futures_util::FutureExt;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use self::heartbeat::Heartbeat;
+use self::outbox::Room;
+use self::requests::Talk;
+use self::roll::Roll;
+use self::session::Session;
+use self::topics::{History, Topics};
+use self::wire::Reader;
+use crate::actors::kernel::Root;
+use crate::clock::Clock;
+use crate::config::SocketsConfig;
 use crate::error::Error;
 use crate::http::error::Refusal;
 use crate::http::extract::About;
 use crate::http::shell::{Link, Taken};
 use crate::telemetry;
 
+/// What all sessions share.
+pub struct Sockets {
+    /// What each may hold, say and cost.
+    pub config: SocketsConfig,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Where tasks are started.
+    pub root: Root,
+    /// Everybody who is connected.
+    pub roll: Roll,
+    /// Everything that somebody listens to.
+    pub topics: Topics,
+    heartbeat: Heartbeat,
+    room: Room,
+    stop: OnceLock<()>,
+}
+
+impl Sockets {
+    /// Starts what all sessions share.
+    pub fn start(root: &Root, clock: &Clock, config: SocketsConfig, history: History) -> Arc<Sockets> {
+        let sockets = Arc::new(Sockets {
+            heartbeat: Heartbeat::new(&config, clock),
+            room: Room { bytes_max: config.outbox_bytes_max, frames_max: config.outbox_frames_max },
+            topics: Topics::new(root, history, config.replay_entries_max),
+            roll: Roll::default(),
+            root: root.clone(),
+            clock: clock.clone(),
+            stop: OnceLock::new(),
+            config,
+        });
+        let beating = sockets.clone();
+        root.keep("heartbeat", move |_| {
+            let sockets = beating.clone();
+            async move {
+                let mut beat = sockets.clock.every(sockets.heartbeat.tick());
+                loop {
+                    beat.tick().await;
+                    sockets.heartbeat.turn(&sockets.clock);
+                }
+            }
+        });
+        sockets
+    }
+
+    /// Hears of the server's stop from the first socket that comes: then everybody is sent away, to come back.
+    fn heed(self: &Arc<Self>, stopping: &watch::Receiver<bool>) {
+        self.stop.get_or_init(|| {
+            let (sockets, mut stopping) = (self.clone(), stopping.clone());
+            self.root.task("heartbeat", async move {
+                if stopping.wait_for(|stop| *stop).await.is_ok() {
+                    sockets.heartbeat.send_away();
+                }
+            });
+        });
+    }
+}
+
 /// A valid handshake: 400 or 426 without one, 403 from a page that may not call.
 pub struct Upgrade {
+    /// From where it comes, seen past the proxies that are trusted.
+    pub address: IpAddr,
     accept: HeaderValue,
     link: Arc<Link>,
 }
@@ -42,6 +134,25 @@ impl Upgrade {
         let headers =
             [(header::CONNECTION, upgrade), (header::UPGRADE, websocket), (header::SEC_WEBSOCKET_ACCEPT, self.accept)];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    }
+}
+
+impl Upgrade {
+    /// Answers the handshake; the session gets the socket once the answer has gone, and `greet` has the first word.
+    pub(crate) fn converse<T: Talk>(
+        self,
+        session: Arc<Session>,
+        talk: Arc<T>,
+        greet: impl FnOnce(&T) + Send + 'static,
+    ) -> Response {
+        self.take_over(move |taken| async move {
+            session.sockets.heed(&taken.stopping);
+            let reader = Reader::new(session.sockets.config.message_bytes_max);
+            if session.attach(taken.stream).is_ok() {
+                greet(&talk);
+                socket::converse(session, talk, reader, taken.early.to_vec(), Vec::new()).await;
+            }
+        })
     }
 }
 
@@ -73,7 +184,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         }
         let accept = derive_accept_key(key.as_bytes());
         let accept = HeaderValue::from_str(&accept).expect("base64 is header text");
-        Ok(Upgrade { accept, link: about.link.clone() })
+        Ok(Upgrade { accept, address: about.address, link: about.link.clone() })
     }
 }
 
@@ -94,3 +205,6 @@ fn has_word(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool 
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::support::raw::{Heard, get};
 
 /// A Folio that believes what its proxy says about addresses.
 async fn behind_a_proxy() -> Server {
-    Server::start(http::routes(), |it| it.trusted_proxies = vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 32)]).await
+    Server::start(http::routes(), |it| it.trusted_proxies = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()]).await
 }
 
 async fn tries(server: &Server, from: &str, body: &Value) -> Heard {
@@ -85,7 +85,7 @@ async fn a_name_that_nobody_has_is_answered_like_one_that_somebody_has() {
 async fn an_address_that_tries_many_names_waits() {
     let server = Server::start_with(http::routes(), |it| {
         it.auth.guesses_per_address = 5;
-        it.http.trusted_proxies = vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 32)];
+        it.http.trusted_proxies = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
     });
     let server = server.await;
     server.with_user("ada").await;

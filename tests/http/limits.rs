@@ -58,7 +58,7 @@ async fn each_user_has_a_quota_of_their_own_beside_the_address() {
 async fn behind_a_trusted_proxy_every_client_has_its_own_quota() {
     let server = Server::start(routes(), |it| {
         limited(it);
-        it.trusted_proxies = vec![("127.0.0.0".parse().unwrap(), 8)];
+        it.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     });
     let server = server.await;
     for client in 0..9 {

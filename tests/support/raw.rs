@@ -95,8 +95,8 @@ fn split(raw: &mut Vec<u8>) -> Option<Heard> {
     let body = raw.drain(..end + size).skip(end).collect();
     let heard = Heard { status, head, body };
     let form = if status >= 400 { heard.json() } else { serde_json::Value::Null };
-    // Health says what it says with any status.
-    if status >= 400 && form.get("service").is_none() {
+    // Health says what it says with any status, and Engine.IO refuses in its own words.
+    if status >= 400 && form.get("service").is_none() && form.get("code").is_none() {
         assert!(["detail", "error", "request_id"].iter().all(|it| form[it].is_string()), "the one form: {form}");
         assert_eq!(form["request_id"], heard.header("x-request-id"));
         assert!(matches!(status, 429 | 503 | 504) == form["retry_after"].is_u64(), "{form}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use folio::config::{
     AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
-    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, WriterConfig,
+    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, Settings, WriterConfig,
 };
 
 const DAY: u64 = 24 * 3_600;
@@ -39,6 +39,7 @@ pub fn config(dir: &Path) -> Config {
         objects: ObjectsConfig::Files { dir: dir.join("files") },
         search: SearchConfig::Embedded { dir: dir.join("files") },
         writer: WriterConfig::default(),
+        sockets: Settings { rate_limit: false, ..Settings::default() }.sockets(),
         auth: auth(),
         people: PeopleConfig {
             delete_after: Duration::from_secs(7 * DAY),

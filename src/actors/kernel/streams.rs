@@ -1,17 +1,20 @@
 //! What an actor knows of its stream, and whom it tells.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::ids::StreamId;
 use crate::storage::streams::{Appended, Entered, Head};
 
 /// Whoever listens, on every transport. The one place where the kernel speaks upwards: it is handed in at the start.
 pub trait Audience: Send + Sync {
-    /// Hears entries of a stream: committed, in order, without a gap since the batch before.
-    fn entries(&self, stream: StreamId, epoch: i64, entries: &[Entered]);
+    /// Hears entries of a stream that are committed. Told in order they are heard at once; a repeat is ignored, and
+    /// what was left out is read from the store. A body that is an object in JSON is told as it is, any other as text.
+    fn entries(&self, stream: StreamId, epoch: i64, entries: &[Arc<Entered>]);
 
-    /// Hears a value that is kept nowhere, such as who is typing; the next one of its topic replaces it.
-    fn volatile(&self, topic: &str, value: &str);
+    /// Hears a value that is kept nowhere, such as who is typing, in JSON; whoever follows or watches the topic is
+    /// told. The next one of its topic and kind replaces it.
+    fn volatile(&self, topic: StreamId, kind: &str, value: &str);
 }
 
 /// The place up to which everything was delivered, in order.

@@ -116,8 +116,7 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
         };
         // A socket that refuses the option is about to fail anyway.
         let _ = stream.set_nodelay(true);
-        let (ahead, framing) = Default::default();
-        let socket = Socket { stream, ahead, link, framing };
+        let socket = Socket { stream, ahead: Bytes::new(), link };
         // What surrounds a task holds it twice over: it holds a box, then.
         shell.app.actors.root.task("connections", attend(socket, place).boxed());
     }

@@ -8,6 +8,8 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use ring::digest;
 use serde::Serialize;
 
+use super::head::text;
+
 const JSON: &str = "application/json";
 /// Below it a compressed answer saves no packet.
 const GZIP_BYTES_MIN: usize = 1024;
@@ -49,7 +51,8 @@ impl Encoded {
 
     /// Whether `If-Match` or `If-None-Match` names this answer, or any.
     pub(in crate::http) fn is_named_by(&self, line: &HeaderValue) -> bool {
-        names(line, &self.etag)
+        let bare = |it: &str| it.trim().trim_start_matches("W/").as_bytes() == &self.etag.as_bytes()[2..];
+        line == "*" || text(line).split(',').any(bare)
     }
 
     /// Answers out of memory. The request's header map becomes the answer's: hyper keeps it for the connection's next
@@ -72,14 +75,6 @@ impl Encoded {
         }
         (StatusCode::OK, small.unwrap_or(&self.plain).clone())
     }
-}
-
-/// The weak comparison of `If-None-Match`.
-fn names(line: &HeaderValue, etag: &HeaderValue) -> bool {
-    fn bare(value: &HeaderValue) -> String {
-        value.to_str().unwrap_or_default().replace("W/", "")
-    }
-    line == etag || line == "*" || bare(line).split(',').any(|it| it.trim() == bare(etag))
 }
 
 /// Compresses; a low level where a request waits for it.

@@ -131,6 +131,12 @@ pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether a head names a length. Beside a coding the HTTP library drops it and says nothing.
+pub(super) fn names_length(head: &[u8]) -> bool {
+    let mut lines = head.split(|it| *it == b'\n').take_while(|it| !matches!(it, [] | [b'\r']));
+    lines.any(|it| it.get(..15).is_some_and(|it| it.eq_ignore_ascii_case(b"content-length:")))
+}
+
 /// An escape is two hex digits and hides no separator and no other escape; no part goes up or stays.
 fn is_clean(path: &str) -> bool {
     let hides = |it: &str| matches!(it, "2f" | "2F" | "5c" | "5C" | "25");

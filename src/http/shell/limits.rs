@@ -2,11 +2,11 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName};
+use ipnet::IpNet;
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -75,17 +75,12 @@ impl Limit {
 impl Quota {
     /// Says in headers how much is left and when all of it is there again.
     pub(super) fn describe(self, headers: &mut HeaderMap) {
-        headers.insert(const { HeaderName::from_static("ratelimit-limit") }, digits(self.burst));
-        headers.insert(const { HeaderName::from_static("ratelimit-remaining") }, digits(self.left));
-        headers.insert(const { HeaderName::from_static("ratelimit-reset") }, digits(self.reset_seconds));
+        headers.insert(const { HeaderName::from_static("ratelimit-limit") }, self.burst.into());
+        headers.insert(const { HeaderName::from_static("ratelimit-remaining") }, self.left.into());
+        headers.insert(const { HeaderName::from_static("ratelimit-reset") }, self.reset_seconds.into());
     }
 }
 
-/// A number as a header; those that come often are made once.
-fn digits(number: u64) -> HeaderValue {
-    static MADE: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| (0..=1024_u64).map(HeaderValue::from).collect());
-    MADE.get(number as usize).cloned().unwrap_or_else(|| number.into())
-}
 /// The address of one household: all of IPv4, the network half of IPv6.
 pub(super) fn household(address: IpAddr) -> u128 {
     match address.to_canonical() {
@@ -95,7 +90,7 @@ pub(super) fn household(address: IpAddr) -> u128 {
 }
 
 /// Who really sent it: the right-most address that is not one of our own proxies.
-pub(super) fn forwarded(peer: IpAddr, trusted: &[(IpAddr, u8)], line: &str) -> IpAddr {
+pub(super) fn forwarded(peer: IpAddr, trusted: &[IpNet], line: &str) -> IpAddr {
     let mut real = peer;
     for hop in line.rsplit(',').map_while(|hop| hop.trim().parse().ok()) {
         real = hop;
@@ -106,16 +101,8 @@ pub(super) fn forwarded(peer: IpAddr, trusted: &[(IpAddr, u8)], line: &str) -> I
     real
 }
 
-pub(super) fn is_trusted(trusted: &[(IpAddr, u8)], address: IpAddr) -> bool {
-    let bits = |it: IpAddr| match it.to_canonical() {
-        IpAddr::V4(it) => u128::from(it.to_ipv6_mapped()),
-        IpAddr::V6(it) => u128::from(it),
-    };
-    trusted.iter().any(|(network, prefix)| {
-        let width: u32 = if network.is_ipv4() { 32 } else { 128 };
-        let differ = bits(*network) ^ bits(address);
-        differ.checked_shr(width.saturating_sub(u32::from(*prefix))).unwrap_or(0) == 0
-    })
+pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|it| it.contains(&address.to_canonical()))
 }
 
 /// An address as a log may keep it: without the part that names a household.
@@ -157,7 +144,7 @@ mod tests {
     #[test]
     fn addresses_are_believed_only_from_trusted_networks() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let trusted = [(ip("10.0.0.0"), 8), (ip("fd00::"), 8)];
+        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|it| it.parse().unwrap());
         for (line, real) in [
             ("9.9.9.9", "9.9.9.9"),
             ("6.6.6.6, 9.9.9.9, 10.1.2.3", "9.9.9.9"),
@@ -168,7 +155,7 @@ mod tests {
             assert_eq!(forwarded(ip("10.0.0.1"), &trusted, line), ip(real), "{line}");
         }
         assert!(is_trusted(&trusted, ip("::ffff:10.9.9.9")) && !is_trusted(&trusted, ip("11.0.0.1")));
-        assert!(is_trusted(&[(ip("0.0.0.0"), 0)], ip("1.2.3.4")) && !is_trusted(&[], ip("1.2.3.4")));
+        assert!(is_trusted(&["0.0.0.0/0".parse().unwrap()], ip("1.2.3.4")) && !is_trusted(&[], ip("1.2.3.4")));
         assert_eq!(household(ip("2001:db8:1:2:3::4")), household(ip("2001:db8:1:2:9::9")));
         assert_eq!(truncated(ip("1.2.3.4")), ip("1.2.3.0"));
     }

@@ -46,8 +46,8 @@ pub(crate) struct Link {
     pub(crate) session: Mutex<Option<Session>>,
     pub(super) alarm: AtomicBool,
     pub(super) waker: AtomicWaker,
-    /// Whether the head that was just read named a length as well as a coding.
-    pub(super) framed_twice: AtomicBool,
+    /// The head that is being read, as it came.
+    pub(super) head: Mutex<Vec<u8>>,
     clock: Arc<AtomicU32>,
     phase: AtomicU8,
     since: AtomicU32,
@@ -77,9 +77,8 @@ pub(super) enum Fate {
 impl Link {
     pub(super) fn new(shell: &Arc<Shell>, peer: IpAddr, operation: bool, clock: Arc<AtomicU32>) -> Link {
         let (shell, trusted) = (shell.clone(), is_trusted(&shell.app.config.http.trusted_proxies, peer));
-        let (session, alarm, waker, framed_twice, phase, since, stalled) = Default::default();
-        let link =
-            Link { shell, peer, trusted, operation, session, alarm, waker, framed_twice, clock, phase, since, stalled };
+        let (session, alarm, waker, head, phase, since, stalled) = Default::default();
+        let link = Link { shell, peer, trusted, operation, session, alarm, waker, head, clock, phase, since, stalled };
         link.enter(Phase::Idle);
         link
     }

@@ -7,7 +7,6 @@
 
 mod answer;
 mod connections;
-mod cookies;
 mod encoded;
 mod head;
 mod limits;
@@ -17,8 +16,7 @@ mod routes;
 mod socket;
 mod traffic;
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::hash::RandomState;
 
 use hyper::header::HeaderValue;
 use tokio::sync::watch;
@@ -35,6 +33,7 @@ use self::limits::Limit;
 use self::traffic::Traffic;
 use super::{App, openapi};
 use crate::config::RateLimitConfig;
+use crate::ids;
 use crate::telemetry::{Exposition, Log};
 
 /// The shell around the handlers: decides without waiting what it can, and hands the rest on.
@@ -49,8 +48,6 @@ pub struct Shell {
     log: Log,
     stopping: watch::Sender<bool>,
     hasher: RandomState,
-    seed: u64,
-    requests: AtomicU64,
 }
 
 impl Shell {
@@ -59,8 +56,6 @@ impl Shell {
         let (router, api) = std::mem::take(&mut routes.handlers).split_for_parts();
         app.description.get_or_init(|| Encoded::json(&openapi::complete(&api), "public, max-age=300").into());
         let origin = |it: &String| HeaderValue::from_str(it).ok();
-        let hasher = RandomState::new();
-        let seed = hasher.hash_one(0);
         let shell = Shell {
             origins: app.config.http.origins.iter().filter_map(origin).collect(),
             router: router.with_state(app.clone()),
@@ -71,9 +66,7 @@ impl Shell {
             traffic: Traffic::default(),
             log,
             stopping: watch::Sender::new(false),
-            hasher,
-            seed,
-            requests: AtomicU64::new(seed),
+            hasher: RandomState::new(),
         };
         shell.limit(shell.app.config.http.rate_limit);
         shell
@@ -98,8 +91,7 @@ impl Shell {
 
     /// A number unlike any other of any process: it names a request, and its trace where none was sent.
     fn number(&self) -> u128 {
-        let low = self.requests.fetch_add(1, Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        u128::from(self.seed) << 64 | u128::from(low)
+        ids::v7(&self.app.clock).as_u128()
     }
 
     fn is_stopping(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
@@ -14,12 +13,14 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use super::Shell;
 use super::answer::{Body, handle, preflight};
-use super::head::{About, check, token};
+use super::head::{About, check, names_length, token};
 use super::limits::household;
 use super::link::{Link, Phase};
 use super::routes::{Door, Route};
+use crate::actors::auth::Right;
 use crate::actors::auth::rules::allow;
 use crate::error::Error;
+use crate::http::cookies;
 use crate::http::error::Refusal;
 
 type Answered = Result<Response<Body>, Infallible>;
@@ -45,7 +46,8 @@ impl Shell {
     /// Everything that can be decided without waiting; no answer sends the request to its handler.
     fn admit(&self, about: &mut About, parts: &mut Parts, body: &Incoming) -> Result<Option<Response<Body>>, Refusal> {
         check(parts)?;
-        if parts.headers.contains_key(header::TRANSFER_ENCODING) && about.link.framed_twice.load(Relaxed) {
+        let head = std::mem::take(&mut *about.link.head.lock());
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) && names_length(&head) {
             let refusal = Refusal::from(Error::Malformed("send a length or chunks, not both"));
             return Err(refusal.with(header::CONNECTION, HeaderValue::from_static("close")));
         }
@@ -61,10 +63,13 @@ impl Shell {
         if route.meter(&parts.method).is_none() {
             return Err(refuse_method(parts, route));
         }
-        if let Some(token) = token(parts)? {
-            self.identify(about, token, route.policy.limited)?;
-        } else if parts.headers.contains_key(header::COOKIE) {
-            self.identify_by_cookie(about, parts, &route.policy)?;
+        let identify = |token: &[u8]| (self.routes.identify)(&self.app, token, self.app.clock.now());
+        about.caller = match token(parts)? {
+            Some(token) => Some(identify(token)?),
+            None => cookies::caller(&self.app, parts, route.policy.right == Right::Look, identify)?,
+        };
+        if let Some(caller) = about.caller.filter(|_| route.policy.limited) {
+            self.by_user.take(caller.number(), about.moment, &mut about.quota)?;
         }
         allow(route.policy.right, about.caller.as_ref())?;
         check_body(parts, body, self.body_bytes_max(route))?;
@@ -119,14 +124,6 @@ impl Shell {
             Door::Both => true,
         };
         served.then_some(at)
-    }
-
-    pub(super) fn identify(&self, about: &mut About, token: &[u8], limited: bool) -> Result<(), Refusal> {
-        let caller = *about.caller.insert((self.routes.identify)(&self.app, token, self.app.clock.now())?);
-        if limited {
-            self.by_user.take(caller.number(), about.moment, &mut about.quota)?;
-        }
-        Ok(())
     }
 
     pub(super) fn body_bytes_max(&self, route: &Route) -> usize {

@@ -12,7 +12,7 @@ use super::encoded::Encoded;
 use super::traffic::Meter;
 use crate::actors::auth::{Caller, Right};
 use crate::error::{Error, Result};
-use crate::http::App;
+use crate::http::{App, openapi};
 
 /// What a route allows itself and its callers.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,13 @@ impl Policy {
         Policy { right, ..self }
     }
 
+    /// For long polling: answers wait, bodies are bounded by who takes them, and rates by the session.
+    pub const POLLING: Policy = Policy {
+        answer_within: Some(Duration::from_secs(30)),
+        body_bytes_max: Some(usize::MAX),
+        limited: false,
+        ..Policy::READ
+    };
     /// For probes: everywhere, and never too often.
     pub const PROBE: Policy = Policy { limited: false, door: Door::Both, ..Policy::READ };
     /// For those who run Folio.
@@ -93,12 +100,10 @@ pub struct Routes {
 
 impl Default for Routes {
     fn default() -> Routes {
-        // Without a title of our own the description carries its library's name and author.
-        let described = utoipa::openapi::OpenApiBuilder::new().info(utoipa::openapi::Info::new("Folio", "1")).build();
         Routes {
             tree: matchit::Router::new(),
             all: Vec::new(),
-            handlers: OpenApiRouter::with_openapi(described),
+            handlers: OpenApiRouter::with_openapi(openapi::base()),
             identify: |_, _, _| Err(Error::Unauthenticated("the token is not valid")),
             rewrite: |_, _| None,
         }
@@ -113,17 +118,12 @@ impl Routes {
     #[must_use]
     pub fn add(mut self, policy: Policy, handlers: UtoipaMethodRouter<App>) -> Routes {
         for (template, item) in &handlers.1.paths {
-            let declared = [
-                (Method::GET, item.get.is_some()),
-                (Method::POST, item.post.is_some()),
-                (Method::PUT, item.put.is_some()),
-                (Method::PATCH, item.patch.is_some()),
-                (Method::DELETE, item.delete.is_some()),
-            ];
-            let methods: Vec<_> = declared.into_iter().filter(|it| it.1).map(|it| (it.0, Meter::default())).collect();
-            let names = methods.iter().map(|it| if it.0 == Method::GET { "GET, HEAD" } else { it.0.as_str() });
-            let names: Vec<&str> = names.chain(["OPTIONS"]).collect();
-            let allow = HeaderValue::from_str(&names.join(", ")).expect("method names are header text");
+            let declared = [&item.get, &item.post, &item.put, &item.patch, &item.delete].map(Option::is_some);
+            let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter();
+            let methods: Vec<_> = known.zip(declared).filter(|it| it.1).map(|it| (it.0, Meter::default())).collect();
+            let names: String = methods.iter().map(|it| format!("{}, ", it.0)).collect();
+            let allow = format!("{names}OPTIONS").replace("GET", "GET, HEAD");
+            let allow = HeaderValue::try_from(allow).expect("method names are header text");
             self.tree.insert(template, self.all.len()).expect("routes do not overlap");
             self.all.push(Route { template: template.clone(), policy, methods, allow, ready: None });
         }

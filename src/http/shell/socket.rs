@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,34 +22,6 @@ pub(super) struct Socket {
     /// What was read already and not used.
     pub(super) ahead: Bytes,
     pub(super) link: Arc<Link>,
-    pub(super) framing: Framing,
-}
-
-/// Whether a head names a length as well as a coding: the HTTP library drops the length and says nothing.
-#[derive(Default)]
-pub(super) struct Framing {
-    /// The line that is being read, up to the longest name that matters.
-    line: Vec<u8>,
-    named: u8,
-    done: bool,
-}
-
-impl Framing {
-    fn note(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                _ if self.done => return,
-                b'\n' => {
-                    self.done = matches!(self.line[..], [] | [b'\r']);
-                    self.line.clear();
-                }
-                b':' if self.line == b"content-length" => self.named |= 1,
-                b':' if self.line == b"transfer-encoding" => self.named |= 2,
-                _ if self.line.len() <= b"transfer-encoding".len() => self.line.push(byte.to_ascii_lowercase()),
-                _ => {}
-            }
-        }
-    }
 }
 
 impl Socket {
@@ -69,15 +40,14 @@ impl Socket {
     }
 
     /// Notes bytes that came in: between requests they begin a head.
-    fn note_read(&mut self, bytes: &[u8]) {
+    fn note_read(&self, bytes: &[u8]) {
         if self.link.is(Phase::Idle) && !bytes.is_empty() {
             self.link.enter(Phase::Head);
-            // Reads carry no body at all, so there is nothing to frame twice.
-            self.framing = Framing { done: matches!(bytes, [b'G' | b'H', ..]), ..Framing::default() };
         }
-        if self.link.is(Phase::Head) {
-            self.framing.note(bytes);
-            self.link.framed_twice.store(self.framing.named == 3, Relaxed);
+        let mut head = self.link.head.lock();
+        // `GET` and `HEAD` carry no body at all, so there is nothing to frame.
+        if self.link.is(Phase::Head) && !matches!(head.first().or(bytes.first()), Some(b'G' | b'H')) {
+            head.extend_from_slice(bytes);
         }
     }
 }

@@ -100,21 +100,21 @@ impl Traffic {
         let flying = self.in_flight.get();
         out.single("folio_http_requests_in_flight", "gauge", "Requests inside a handler.", flying);
         out.single("folio_http_connections", "gauge", "Connections that are open.", self.connections.get());
-        let mut labelled = |name: &str, label: &str, help: &str, counts: &[(&str, u64)]| {
-            out.family(name, "counter", help);
-            counts.iter().for_each(|(value, count)| out.sample(name, &[(label, value)], count));
-        };
-        let mut codes = self.refused.lock().clone();
-        let shed = ["deadline", "unavailable"].map(|it| (it, *codes.entry(it).or_default()));
-        labelled("folio_http_shed_total", "reason", "Requests that could not be done in time or now.", &shed);
-        let codes: Vec<_> = codes.into_iter().collect();
-        labelled("folio_http_refusals_total", "code", "Requests refused, by the code of the answer.", &codes);
-        let limited = [("address", limits[0].refused.get()), ("user", limits[1].refused.get())];
-        labelled("folio_rate_limited_total", "class", "Requests over a limit on rates.", &limited);
-        let refused = [("total", self.refused_total.get()), ("address", self.refused_address.get())];
-        let name = "folio_http_connections_refused_total";
-        labelled(name, "limit", "Connections over a limit on connections.", &refused);
         let failures = self.accept_failures.get();
         out.single("folio_http_accept_failures_total", "counter", "Connections that could not be accepted.", failures);
+        let mut codes = self.refused.lock().clone();
+        let shed = ["deadline", "unavailable"].map(|it| (it, *codes.entry(it).or_default()));
+        let limited = [("address", limits[0].refused.get()), ("user", limits[1].refused.get())];
+        let refused = [("total", self.refused_total.get()), ("address", self.refused_address.get())];
+        for (name, label, help, counts) in [
+            ("http_shed", "reason", "Requests that could not be done in time or now.", Vec::from(shed)),
+            ("http_refusals", "code", "Requests refused, by the code of the answer.", Vec::from_iter(codes)),
+            ("rate_limited", "class", "Requests over a limit on rates.", limited.into()),
+            ("http_connections_refused", "limit", "Connections over a limit on connections.", refused.into()),
+        ] {
+            let name = format!("folio_{name}_total");
+            out.family(&name, "counter", help);
+            counts.iter().for_each(|(value, count)| out.sample(&name, &[(label, value)], count));
+        }
     }
 }

@@ -161,13 +161,7 @@ impl StreamStore {
             ..0 => Why::Ahead,
             _ if missed > entries_max => Why::TooMany,
             _ => {
-                let entries = self.db.sql(
-                    "SELECT seq, id, kind, sender_id, client_id, body, created_at
-                       FROM entries
-                      WHERE stream_id = $1 AND seq > $2 AND seq <= $3
-                      ORDER BY seq",
-                );
-                let entries: Vec<Entered> = entries.bind(stream).bind(after.max(0)).bind(head.head).all().await?;
+                let entries = self.page(stream, after.max(0), head.head).await?;
                 // Order is dense, so a count tells whether a part of history has been put away.
                 if i64::try_from(entries.len()) == Ok(missed) {
                     return Ok(Replay::Missed { head, entries });
@@ -176,5 +170,16 @@ impl StreamStore {
             }
         };
         Ok(Replay::Reset { head, why })
+    }
+
+    /// The entries with `after < seq <= up_to`, oldest first.
+    pub async fn page(&self, stream: StreamId, after: i64, up_to: i64) -> Result<Vec<Entered>> {
+        let page = self.db.sql(
+            "SELECT seq, id, kind, sender_id, client_id, body, created_at
+               FROM entries
+              WHERE stream_id = $1 AND seq > $2 AND seq <= $3
+              ORDER BY seq",
+        );
+        Ok(page.bind(stream).bind(after).bind(up_to).all().await?)
     }
 }

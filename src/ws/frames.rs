@@ -1,0 +1,217 @@
+//! What travels to clients, shared by all transports and encoded once for each of them.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::offset::Offset;
+use super::wire::{self, Close};
+use crate::ids::{EntryId, StreamId, UserId};
+use crate::storage::streams::{Entered, Why};
+
+/// How a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// JSON texts on a WebSocket.
+    Native,
+    /// Socket.IO 5 on Engine.IO 4, on a WebSocket or by long polling.
+    SocketIo,
+    /// Server-sent events.
+    Sse,
+}
+
+/// How far a client has heard a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Up to where.
+    pub seq: i64,
+}
+
+/// Encoded frames that are written and counted together. A clone shares the bytes.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The frames.
+    pub bytes: Bytes,
+    /// How many.
+    pub frames: u32,
+    /// The position that the last frame stands for.
+    pub mark: Option<Mark>,
+    /// What is the same is replaced while it waits: only the last value counts.
+    pub replaces: Option<u64>,
+}
+
+impl Chunk {
+    /// Wraps frames that belong to no stream.
+    pub const fn new(bytes: Bytes, frames: u32) -> Chunk {
+        Chunk { bytes, frames, mark: None, replaces: None }
+    }
+
+    /// Tells a named object.
+    pub fn told(protocol: Protocol, name: &str, object: &str) -> Chunk {
+        let mut out = BytesMut::new();
+        protocol.put(&mut out, name, name, object, None);
+        Chunk::new(out.freeze(), 1)
+    }
+
+    /// Encodes consecutive entries of a stream into one buffer, one frame each.
+    pub fn of<'a>(
+        at: StreamId,
+        epoch: i64,
+        entries: impl IntoIterator<Item = &'a Entered>,
+        protocol: Protocol,
+    ) -> Chunk {
+        let (mut out, mut frames, mut mark) = (BytesMut::new(), 0, None);
+        for entry in entries {
+            let offset = Offset { stream: at, epoch, seq: entry.seq, at: entry.created_at };
+            let offset = (protocol != Protocol::Native).then(|| offset.to_string());
+            protocol.put(&mut out, "event", heard_as(&entry.kind), &event(at, epoch, entry), offset.as_deref());
+            (frames, mark) = (frames + 1, Some(Mark { stream: at, seq: entry.seq }));
+        }
+        Chunk { bytes: out.freeze(), frames, mark, replaces: None }
+    }
+
+    /// Encodes the marker that ends a replay.
+    pub fn resumed(mark: Mark, epoch: i64, protocol: Protocol) -> Chunk {
+        let Mark { stream, seq } = mark;
+        let object = format!(r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq}}}"#);
+        Chunk { mark: Some(mark), ..Chunk::told(protocol, "resumed", &object) }
+    }
+
+    /// Encodes the word that a position cannot be served, and where to begin instead.
+    pub fn reset(mark: Mark, epoch: i64, why: Why, protocol: Protocol) -> Chunk {
+        let (Mark { stream, seq }, why) = (mark, word(why));
+        let object = format!(r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq},"reason":"{why}"}}"#);
+        Chunk { mark: Some(mark), ..Chunk::told(protocol, "reset", &object) }
+    }
+
+    /// Encodes a value that is kept nowhere.
+    pub fn volatile(topic: StreamId, kind: &str, value: &str, protocol: Protocol) -> Chunk {
+        let object = format!(r#"{{"topic":"{topic}","kind":{},"body":{value}}}"#, quoted(kind));
+        let mut out = BytesMut::new();
+        protocol.put(&mut out, "volatile", kind, &object, None);
+        let (low, high) = topic.0.as_u64_pair();
+        let key = kind.bytes().fold(low ^ high, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        Chunk { replaces: Some(key), ..Chunk::new(out.freeze(), 1) }
+    }
+
+    /// Asks whether a client is still there.
+    pub const fn ping(protocol: Protocol) -> Chunk {
+        let ping: &[u8] = match protocol {
+            Protocol::Native => b"\x81\x0d{\"op\":\"ping\"}",
+            Protocol::SocketIo => b"\x81\x012",
+            Protocol::Sse => b":\n\n",
+        };
+        Chunk::new(Bytes::from_static(ping), 1)
+    }
+}
+
+/// Why a position cannot be served, in a word.
+pub const fn word(why: Why) -> &'static str {
+    match why {
+        Why::Epoch => "epoch",
+        Why::Ahead => "ahead",
+        Why::Expired => "expired",
+        Why::TooMany => "too_many",
+    }
+}
+
+/// What Socket.IO and `EventSource` clients know a kind of entry by.
+fn heard_as(kind: &str) -> &str {
+    match kind {
+        "message" => "new_message",
+        kind => kind,
+    }
+}
+
+/// A text as JSON.
+pub fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is JSON")
+}
+
+fn event(stream: StreamId, epoch: i64, entry: &Entered) -> String {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        stream: StreamId,
+        epoch: i64,
+        seq: i64,
+        id: EntryId,
+        kind: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<UserId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_id: Option<&'a str>,
+        at: DateTime<Utc>,
+        body: &'a RawValue,
+    }
+    // An object goes as it is; everything else is a text.
+    let object = entry.body.starts_with('{').then(|| serde_json::from_str(&entry.body).ok()).flatten();
+    let text;
+    let body = match object {
+        Some(object) => object,
+        None => {
+            text = RawValue::from_string(quoted(&entry.body)).expect("a quoted text is JSON");
+            &*text
+        }
+    };
+    let Entered { seq, id, ref kind, sender_id: sender, ref client_id, created_at: at, .. } = *entry;
+    let client_id = client_id.as_deref();
+    serde_json::to_string(&Event { stream, epoch, seq, id, kind, sender, client_id, at, body }).expect("it is JSON")
+}
+
+impl Protocol {
+    /// Appends an object under its name: `op` for clients of ours, `name` for the others.
+    fn put(self, out: &mut BytesMut, op: &str, name: &str, object: &str, offset: Option<&str>) {
+        match self {
+            Protocol::Native => {
+                let comma = if object == "{}" { "" } else { "," };
+                let text = format!(r#"{{"op":"{op}"{comma}{}"#, &object[1..]);
+                wire::put_frame(out, wire::TEXT, text.as_bytes());
+            }
+            Protocol::SocketIo => {
+                let offset = offset.map(|it| format!(r#","{it}""#)).unwrap_or_default();
+                let text = format!("42[{},{object}{offset}]", quoted(name));
+                wire::put_frame(out, wire::TEXT, text.as_bytes());
+            }
+            Protocol::Sse => {
+                if let Some(offset) = offset {
+                    let _ = writeln!(out, "id: {offset}");
+                }
+                // Between the words of JSON a line end is as good as a space; inside of them there is none.
+                let _ = write!(out, "event: {name}\ndata: {}\n\n", object.replace(['\r', '\n'], " "));
+            }
+        }
+    }
+
+    /// Encodes the last word.
+    pub fn close(self, close: &Close) -> Bytes {
+        if self != Protocol::Sse {
+            return close.frame();
+        }
+        let object = format!(r#"{{"code":{},"reason":{}}}"#, close.code, quoted(&close.reason));
+        Chunk::told(self, "close", &object).bytes
+    }
+}
+
+/// Something on its way to many sessions: encoded once for each protocol, on first need.
+pub struct Batch {
+    encode: Box<dyn Fn(Protocol) -> Vec<Chunk> + Send + Sync>,
+    encoded: [OnceLock<Vec<Chunk>>; 3],
+}
+
+impl Batch {
+    /// Something to be encoded.
+    pub fn new(encode: impl Fn(Protocol) -> Vec<Chunk> + Send + Sync + 'static) -> Batch {
+        Batch { encode: Box::new(encode), encoded: Default::default() }
+    }
+
+    /// The frames for a protocol.
+    pub fn chunks(&self, protocol: Protocol) -> &[Chunk] {
+        self.encoded[protocol as usize].get_or_init(|| (self.encode)(protocol))
+    }
+}

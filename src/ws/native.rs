@@ -1,0 +1,262 @@
+//! Folio's own protocol: JSON texts on a WebSocket. Every frame stands in `docs/protocol.md`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::response::Response;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::close;
+use super::frames::{Chunk, Protocol};
+use super::requests::{Proof, Requests, Talk, Turn, too_often};
+use super::session::Session;
+use super::topics::{Followed, Position};
+use super::wire::{Close, Incoming};
+use super::{Sockets, Upgrade};
+use crate::error::{Error, Result};
+use crate::http::error::Refusal;
+use crate::ids::StreamId;
+
+const DEPTH_MAX: usize = 32;
+const NO_STREAM: Error = Error::Malformed("a stream is needed");
+
+/// Answers a handshake and serves the client that follows.
+///
+/// # Errors
+/// When there is no place for it.
+pub fn serve<R: Requests>(upgrade: Upgrade, sockets: &Arc<Sockets>, requests: &Arc<R>) -> Result<Response, Refusal> {
+    let session = Session::open(sockets, Protocol::Native, upgrade.address)?;
+    let native = Native { requests: requests.clone(), phase: Arc::default() };
+    Ok(upgrade.converse(session, Arc::new(native), |_| ()))
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Phase {
+    #[default]
+    New,
+    Connecting,
+    Connected,
+}
+
+/// One client of ours.
+struct Native<R> {
+    requests: Arc<R>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+/// What a client may say. What is not known is not read.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    id: Option<u64>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    token: Option<String>,
+    ticket: Option<String>,
+    ping_ms: Option<u32>,
+    #[serde(default)]
+    streams: Vec<Place>,
+    stream: Option<StreamId>,
+    epoch: Option<i64>,
+    seq: Option<i64>,
+}
+
+/// A stream to follow; without a position, from its end.
+#[derive(Clone, Copy, Deserialize)]
+struct Place {
+    stream: StreamId,
+    epoch: Option<i64>,
+    seq: Option<i64>,
+}
+
+impl<R: Requests> Talk for Native<R> {
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
+        let Incoming::Text(text) = message else { return Err(Close::new(close::UNSUPPORTED, "text only")) };
+        let (id, done) = match read(text) {
+            Ok(said) => (said.id, if from.allow() { self.act(from, said, turn)? } else { Err(too_often()) }),
+            Err(error) => (None, Err(error)),
+        };
+        if let Err(error) = &done {
+            turn.answers.extend(Some(refused(id, error)));
+        }
+        from.count(done.is_ok())
+    }
+}
+
+fn read(text: &str) -> Result<Said<'_>> {
+    let object = text.trim_start().starts_with('{') && !is_deep(text);
+    let said = serde_json::from_str(text).ok().filter(|_| object);
+    said.ok_or(Error::Malformed(
+        "the frame is no object with an op, a field has another type, or it is nested too deep",
+    ))
+}
+
+/// Counts brackets outside of texts: a parser that follows them in has to be bounded.
+fn is_deep(text: &str) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
+/// A frame, without the fields that say nothing.
+fn frame(op: &str, mut told: Value) -> Chunk {
+    if let Value::Object(fields) = &mut told {
+        fields.retain(|_, it| !it.is_null());
+    }
+    Chunk::told(Protocol::Native, op, &told.to_string())
+}
+
+/// A refusal as a frame.
+fn refused(id: Option<u64>, error: &Error) -> Chunk {
+    if let Error::Internal(source) = error {
+        tracing::error!(event = "ws.internal", %source, "a request failed");
+    }
+    let wait = error.retry_after().map(|it| it.as_millis() as u64);
+    let fields = if let Error::Invalid { fields, .. } = error { Some(fields) } else { None };
+    let (code, message) = (error.code(), error.to_string());
+    let told = json!({ "id": id, "code": code, "message": message, "temporary": wait.is_some(), "retry_after_ms": wait, "fields": fields });
+    frame("error", told)
+}
+
+/// An answer as a frame.
+fn reply(id: Option<u64>, body: &str) -> Chunk {
+    let id = id.map(|it| format!(r#""id":{it},"#)).unwrap_or_default();
+    Chunk::told(Protocol::Native, "reply", &format!(r#"{{{id}"body":{body}}}"#))
+}
+
+impl<R: Requests> Native<R> {
+    /// Does what a frame says. The inner result is an answer, the outer one the end.
+    fn act(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<Result<()>, Close> {
+        let (phase, id) = (*self.phase.lock(), said.id);
+        Ok(match (&*said.op, phase) {
+            ("pong", _) => Ok(()),
+            ("ping", _) => {
+                turn.answers.extend(Some(Chunk::told(Protocol::Native, "pong", "{}")));
+                Ok(())
+            }
+            ("connect", Phase::New) | ("token", Phase::Connected) => self.sign_in(from, said, turn),
+            ("connect", _) => return Err(Close::new(close::OUT_OF_TURN, "connected already")),
+            (_, Phase::New) => return Err(Close::new(close::UNAUTHENTICATED, "connect first")),
+            (_, Phase::Connecting) => Err(Error::Unauthenticated("wait for the answer to connect")),
+            ("request", _) => self.request(from, said, turn),
+            ("follow", _) => said.stream.ok_or(NO_STREAM).and_then(|stream| {
+                let (session, requests) = (from.clone(), self.requests.clone());
+                let place = Place { stream, epoch: said.epoch, seq: said.seq };
+                turn.begin(from, async move { follow(&session, &*requests, id, place).await })
+            }),
+            ("unfollow", _) => said.stream.ok_or(NO_STREAM).map(|stream| {
+                from.sockets.topics.leave(from, stream);
+                turn.answers.extend(Some(reply(id, "{}")));
+            }),
+            _ => Err(Error::Malformed("there is no such op")),
+        })
+    }
+
+    /// Signs in, and resumes what the first frame names; or goes on with another token.
+    fn sign_in(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
+        let known = self.requests.identify(Proof::either(said.token, said.ticket)?);
+        let (session, requests, phase) = (from.clone(), self.requests.clone(), self.phase.clone());
+        let (id, wish, streams, before) = (said.id, said.ping_ms, said.streams, *phase.lock());
+        let begun = turn.begin(from, async move {
+            let first = session.who().is_none();
+            match known.await.and_then(|it| session.sign_in(it.person, it.lives)) {
+                Err(Error::Forbidden(why)) => return Err(Close::new(close::OUT_OF_TURN, why)),
+                Err(error) if first => return Err(nobody(&session, id, &error)),
+                Err(error) => return Ok(Some(refused(id, &error))),
+                Ok(()) if !first => return Ok(Some(reply(id, "{}"))),
+                Ok(()) => *phase.lock() = Phase::Connected,
+            }
+            session.send(&welcome(&session, id, wish));
+            for place in streams {
+                if let Some(told) = follow(&session, &*requests, None, place).await? {
+                    session.send(&told);
+                }
+            }
+            Ok(None)
+        });
+        if begun.is_ok() && before == Phase::New {
+            *self.phase.lock() = Phase::Connecting;
+        }
+        begun
+    }
+
+    fn request(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
+        let name = said.name.ok_or_else(|| Error::invalid("name", "is needed"))?;
+        let (answer, id) = (self.requests.call(from, &name, said.body.unwrap_or(RawValue::NULL)), said.id);
+        turn.begin(from, async move {
+            Ok(Some(answer.await.map_or_else(|error| refused(id, &error), |body| reply(id, &body))))
+        })
+    }
+}
+
+/// Nobody whom we know, or nobody can tell at the moment: then the client may come back with the same.
+fn nobody(session: &Arc<Session>, id: Option<u64>, error: &Error) -> Close {
+    session.send(&refused(id, error));
+    match error.retry_after() {
+        Some(_) => Close::new(close::STORE, "sign_in_unavailable"),
+        None => Close::new(close::UNAUTHENTICATED, error.code()),
+    }
+}
+
+/// The answer to a connect: who it is, and what it may count on.
+fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u32>) -> Chunk {
+    let config = &session.sockets.config;
+    let limits = json!({
+        "message_bytes_max": config.message_bytes_max,
+        "messages_per_second": config.messages.map(|it| it.per_second),
+        "messages_burst": config.messages.map(|it| it.burst),
+        "requests_waiting_max": config.requests_waiting_max,
+        "streams_max": config.topics_max,
+        "replay_entries_max": config.replay_entries_max,
+        "outbox_bytes_max": config.outbox_bytes_max,
+        "outbox_frames_max": config.outbox_frames_max,
+    });
+    let ping_ms = session.sockets.heartbeat.agree(session, wish_ms.unwrap_or(u32::MAX));
+    let (user, pong_ms) = (session.who().map(|it| it.user), config.pong_within.as_millis() as u64);
+    frame("connected", json!({ "id": id, "user": user, "ping_ms": ping_ms, "pong_ms": pong_ms, "limits": limits }))
+}
+
+/// Brings one stream to live, or says why not. A history that cannot be read ends the session: it resumes later.
+async fn follow<R: Requests>(
+    session: &Arc<Session>,
+    requests: &R,
+    id: Option<u64>,
+    Place { stream, epoch, seq }: Place,
+) -> Result<Option<Chunk>, Close> {
+    let have = epoch.zip(seq).map(|(epoch, seq)| Position { epoch, seq: seq.max(0) });
+    let who = *session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
+    let followed = match requests.may_follow(who, stream).await {
+        Ok(()) => session.sockets.topics.follow(session, stream, have).await,
+        Err(error) => Err(error),
+    };
+    let error = match followed {
+        Ok(Followed::TooMany) => {
+            Error::Conflict { code: "too_many_streams", detail: "no more streams for one session" }
+        }
+        Ok(_) => return Ok(id.map(|_| reply(id, "{}"))),
+        Err(error) if error.retry_after().is_some() || matches!(error, Error::Internal(_)) => {
+            return Err(Close::new(close::STORE, "history_unavailable"));
+        }
+        Err(error) => error,
+    };
+    // What was asked for at the connect has no number: it is told by its stream.
+    Ok(Some(match id {
+        Some(_) => refused(id, &error),
+        None => frame("reset", json!({ "stream": stream, "reason": error.code() })),
+    }))
+}

@@ -1,0 +1,105 @@
+//! Who is connected: how many from one address, and the sessions of each user.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+
+use dashmap::DashMap;
+
+use super::close;
+use super::session::Session;
+use super::wire::Close;
+use crate::actors::auth::Person;
+use crate::error::{Error, RETRY_AFTER, Result};
+use crate::ids::{SessionId, UserId};
+
+/// A sign-in, and a session on it.
+type Device = (SessionId, Weak<Session>);
+
+/// Everybody who is connected.
+#[derive(Default)]
+pub struct Roll {
+    by_address: Arc<DashMap<IpAddr, usize>>,
+    by_user: Arc<DashMap<UserId, Vec<Device>>>,
+}
+
+/// A place among those of an address; free again when it is dropped.
+pub struct Place {
+    by_address: Arc<DashMap<IpAddr, usize>>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.by_address.remove_if_mut(&self.address, |_, count| {
+            *count -= 1;
+            *count == 0
+        });
+    }
+}
+
+impl Roll {
+    /// Finds a place for one more from an address.
+    ///
+    /// # Errors
+    /// When there are as many as may be.
+    pub fn arrive(&self, address: IpAddr, places_max: usize) -> Result<Place> {
+        let address = household(address);
+        let mut count = self.by_address.entry(address).or_insert(0);
+        if *count >= places_max {
+            return Err(Error::TooMany { retry_after: RETRY_AFTER });
+        }
+        *count += 1;
+        Ok(Place { by_address: self.by_address.clone(), address })
+    }
+
+    /// Notes whose session this is. Above the limit the one that came first has to go.
+    pub(super) fn sign_in(&self, session: &Arc<Session>, person: Person, devices_max: usize) {
+        let mut devices = self.by_user.entry(person.user).or_default();
+        let this = Arc::downgrade(session);
+        if devices.iter().any(|it| it.1.ptr_eq(&this)) {
+            return;
+        }
+        devices.push((person.session, this.clone()));
+        let surplus = devices.len().saturating_sub(devices_max);
+        let displaced: Vec<_> = devices.drain(..surplus).filter_map(|it| it.1.upgrade()).collect();
+        drop(devices);
+        displaced.iter().for_each(|it| it.close(&Close::new(close::DISPLACED, "too_many_devices")));
+        let by_user = self.by_user.clone();
+        session.at_end(move || {
+            by_user.remove_if_mut(&person.user, |_, devices| {
+                devices.retain(|it| !it.1.ptr_eq(&this));
+                devices.is_empty()
+            });
+        });
+    }
+
+    /// The sessions of a user; one that says goodbye is none any more.
+    pub fn of(&self, user: UserId) -> Vec<Arc<Session>> {
+        let devices = self.by_user.get(&user);
+        let sessions = devices.iter().flat_map(|it| it.iter()).filter_map(|it| it.1.upgrade());
+        sessions.filter(|it| it.outbox(|outbox| outbox.is_open())).collect()
+    }
+
+    /// Closes the sessions of a user, or those of one sign-in: it was revoked, or its user was.
+    pub fn cut(&self, user: UserId, sign_in: Option<SessionId>, close: &Close) {
+        let meant = |it: &&Device| sign_in.is_none_or(|sign_in| it.0 == sign_in);
+        let devices = self.by_user.get(&user);
+        let cut: Vec<_> =
+            devices.iter().flat_map(|it| it.iter()).filter(meant).filter_map(|it| it.1.upgrade()).collect();
+        drop(devices);
+        cut.iter().for_each(|it| it.close(close));
+    }
+
+    /// How many are connected.
+    pub fn count(&self) -> usize {
+        self.by_address.iter().map(|it| *it).sum()
+    }
+}
+
+/// One household of IPv6 has a network, not an address.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(it) => IpAddr::V6((u128::from(it) & (u128::MAX << 64)).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}

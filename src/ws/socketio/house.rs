@@ -1,0 +1,88 @@
+//! What Folio offers to stock clients: the main namespace, whose events are requests, and recovery out of the streams.
+//!
+//! A client shows a token or a ticket when it enters. What it was given then, `pid` and the offset of the last event,
+//! brings it back to where it was: on any node, and after a restart, because the streams remember and nobody else does.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::engine::unguessable;
+use super::peer::{Args, Client, Event, Namespaces, Welcome, refusal};
+use crate::error::{Error, Result};
+use crate::ws::close;
+use crate::ws::offset::{LETTERS_MAX, Offset};
+use crate::ws::requests::{Proof, Requests, follow_all};
+use crate::ws::wire::Close;
+
+/// The main namespace.
+pub struct House<R>(pub Arc<R>);
+
+/// What a client shows when it enters; what else there is belongs to others.
+#[derive(Deserialize)]
+struct Auth {
+    token: Option<String>,
+    ticket: Option<String>,
+    pid: Option<String>,
+    offset: Option<String>,
+}
+
+impl Auth {
+    fn read(auth: &RawValue) -> Result<(Proof, Option<String>, Option<Offset>)> {
+        let auth: Auth =
+            serde_json::from_str(auth.get()).map_err(|_| Error::Malformed("not what is shown at a door"))?;
+        let proof = Proof::either(auth.token, auth.ticket)?;
+        // What another server gave out means nothing here: begin afresh.
+        let offset = auth.offset.and_then(|it| it.parse().ok());
+        let pid = auth.pid.filter(|it| it.len() <= LETTERS_MAX && offset.is_some());
+        Ok((proof, pid, offset))
+    }
+}
+
+impl<R: Requests> Namespaces for House<R> {
+    fn connect(
+        &self,
+        client: &Client,
+        namespace: &str,
+        auth: &RawValue,
+    ) -> BoxFuture<'static, Result<Option<Welcome>>> {
+        if namespace != "/" {
+            return ready(Ok(None)).boxed();
+        }
+        let (proof, pid, offset) = match Auth::read(auth) {
+            Ok(read) => read,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let (session, requests) = (client.session.clone(), self.0.clone());
+        async move {
+            let known = requests.identify(proof).await?;
+            session.sign_in(known.person, known.lives)?;
+            // A position that is served no more is told by `reset`, stream by stream.
+            let streams = requests.streams(known.person, offset).await?;
+            let then = async move { follow_all(&session, streams).await };
+            Ok(Some(Welcome { pid: Some(pid.unwrap_or_else(unguessable)), then: then.boxed() }))
+        }
+        .boxed()
+    }
+
+    fn event(&self, client: &Client, _: &str, event: Event) -> BoxFuture<'static, Option<Args>> {
+        let body = if event.args.json.is_empty() { Ok(RawValue::NULL) } else { serde_json::from_str(&event.args.json) };
+        let answer = match body {
+            Ok(body) if event.args.attachments.is_empty() => self.0.call(&client.session, &event.name, body),
+            _ => ready(Err(Error::Unsupported("a request has one argument and no bytes"))).boxed(),
+        };
+        async move {
+            let json = answer.await.unwrap_or_else(|error| format!(r#"{{"error":{}}}"#, refusal(&error)));
+            Some(Args { json, attachments: Vec::new() })
+        }
+        .boxed()
+    }
+
+    /// Whoever leaves the one namespace has left.
+    fn left(&self, client: &Client, _: &str) {
+        client.session.close(&Close::new(close::NORMAL, "left"));
+    }
+}

@@ -1,0 +1,15 @@
+//! Socket.IO 5 on Engine.IO 4, over a WebSocket or long polling, with the upgrade from one to the other.
+//!
+//! `polling.rs` answers the requests, `engine.rs` is a session as Engine.IO sees it, `payload.rs` and `packet.rs` are the
+//! two codecs, `peer.rs` knows namespaces and acknowledgements, `house.rs` is what Folio offers behind them.
+
+pub mod engine;
+mod house;
+pub mod packet;
+mod payload;
+pub mod peer;
+mod polling;
+
+pub use engine::{Engine, Engines};
+pub use house::House;
+pub use peer::{Args, Client, Event, Namespaces, Peer, Welcome};

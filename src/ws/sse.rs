@@ -1,0 +1,70 @@
+//! Server-sent events: the frames of a session as the body of one answer that does not end.
+//!
+//! The answer takes what waits whenever its socket has room, so the outbox bounds it like any other. A comment is sent
+//! with every beat, which is how a client that is gone is noticed.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+use super::offset::Offset;
+use super::session::Session;
+use crate::error::Result;
+
+const BODY_BYTES: usize = 64 << 10;
+
+/// The position that a client comes back with.
+///
+/// # Errors
+/// When it is not one that was given out.
+pub fn last_event_id(headers: &HeaderMap) -> Result<Option<Offset>> {
+    let value = headers.get("last-event-id").filter(|it| !it.is_empty());
+    value.map(|it| it.to_str().unwrap_or_default().parse()).transpose()
+}
+
+/// Answers with everything that the session is told, until it ends.
+pub fn answer(session: Arc<Session>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // A proxy that gathers answers would keep events back.
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, axum::body::Body::new(Events(session))).into_response()
+}
+
+struct Events(Arc<Session>);
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.outbox(|outbox| {
+            outbox.attend(cx.waker());
+            let mut taken = outbox.take(BODY_BYTES);
+            match taken.len() {
+                0 if outbox.said_all() || outbox.was_cut() => Poll::Ready(None),
+                0 => Poll::Pending,
+                1 => Poll::Ready(taken.pop().map(|it| Ok(Frame::data(it)))),
+                _ => {
+                    let mut all = BytesMut::with_capacity(taken.iter().map(Bytes::len).sum());
+                    taken.iter().for_each(|it| all.extend_from_slice(it));
+                    Poll::Ready(Some(Ok(Frame::data(all.freeze()))))
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
