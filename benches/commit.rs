@@ -54,7 +54,7 @@ impl Role for Talk {
     }
 
     fn settled(&mut self, outcome: Result<Written>, reply: Reply<Appended>) {
-        let outcome = outcome.map(|Written::Entry(appended)| appended);
+        let outcome = outcome.map(|written| written.entry().expect("an entry was written"));
         if let Ok(appended) = &outcome {
             assert!(appended.seq > self.0, "settled in the order of the stream");
             self.0 = appended.seq;
@@ -125,5 +125,5 @@ async fn measure(name: &str, db: &Db) {
 
 #[tokio::main]
 async fn main() {
-    on_each_engine(async |name, db| measure(name, &db).await).await;
+    on_each_engine(async |name, db, _| measure(name, &db).await).await;
 }

@@ -1,4 +1,5 @@
-//! What a bounded, measured mailbox costs against ractor's own, which is neither.
+//! What a bounded, measured mailbox costs against ractor's own, which is neither, and against a task at the end of a
+//! bounded channel, which is nothing else.
 //!
 //! Rounds alternate, so that both sides meet the same machine; what counts is the ratio of the medians.
 
@@ -12,6 +13,7 @@ use folio::actors::kernel::{Keyed, Limits, Mailbox, Outcome, Reply, Role, Root, 
 use folio::clock::Clock;
 use folio::error::Result;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::{mpsc, oneshot};
 
 #[cfg(not(debug_assertions))]
 #[global_allocator]
@@ -20,6 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ROUNDS: usize = 9;
 const ASKS: u32 = 40_000;
 const TELLS: u32 = 200_000;
+const CHANNEL_MAX: usize = 64;
 
 struct Tally(u64);
 
@@ -54,6 +57,11 @@ impl Role for Tally {
             Msg::Note => "note",
         }
     }
+}
+
+enum Plain {
+    Count(oneshot::Sender<u64>),
+    Note,
 }
 
 struct Bare;
@@ -120,6 +128,32 @@ async fn casts(bare: &ActorRef<BareMsg>) -> Duration {
     start.elapsed() / TELLS
 }
 
+/// Starts a task that counts what a channel brings.
+fn channel(root: &Root) -> mpsc::Sender<Plain> {
+    let (tell, mut told) = mpsc::channel(CHANNEL_MAX);
+    root.task("bench", async move {
+        let mut count = 0_u64;
+        while let Some(plain) = told.recv().await {
+            count += 1;
+            if let Plain::Count(reply) = plain {
+                let _ = reply.send(count);
+            }
+        }
+    });
+    tell
+}
+
+async fn sends(plain: &mpsc::Sender<Plain>) -> Duration {
+    let start = Instant::now();
+    for _ in 0..TELLS {
+        plain.send(Plain::Note).await.expect("it runs");
+    }
+    let (reply, answer) = oneshot::channel();
+    plain.send(Plain::Count(reply)).await.expect("it runs");
+    answer.await.expect("it answers");
+    start.elapsed() / TELLS
+}
+
 fn ratio(name: &str, mut ours: Vec<Duration>, mut theirs: Vec<Duration>) {
     ours.sort_unstable();
     theirs.sort_unstable();
@@ -128,16 +162,18 @@ fn ratio(name: &str, mut ours: Vec<Duration>, mut theirs: Vec<Duration>) {
     println!("FLOOR mailbox.{name}_ratio={:.2}", ours.as_secs_f64() / theirs.as_secs_f64());
 }
 
-async fn compare(mailbox: Mailbox<Tally>, bare: ActorRef<BareMsg>) {
-    let (mut ask, mut call, mut tell, mut cast) = (vec![], vec![], vec![], vec![]);
+async fn compare(mailbox: Mailbox<Tally>, bare: ActorRef<BareMsg>, plain: mpsc::Sender<Plain>) {
+    let (mut ask, mut call, mut tell, mut cast, mut send) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         ask.push(asks(&mailbox).await);
         call.push(calls(&bare).await);
         tell.push(tells(&mailbox).await);
         cast.push(casts(&bare).await);
+        send.push(sends(&plain).await);
     }
     ratio("ask", ask, call);
-    ratio("tell", tell, cast);
+    ratio("tell", tell.clone(), cast);
+    ratio("channel", tell, send);
 }
 
 fn main() {
@@ -155,6 +191,8 @@ fn main() {
     criterion.bench_function("mailbox/ractor call", |b| {
         b.to_async(&runtime).iter(|| bare.call(BareMsg::Add, Some(Duration::from_secs(2))));
     });
-    runtime.block_on(async { root.task("bench", compare(mailbox, bare)).await }).expect("the bench ends");
+    runtime
+        .block_on(async { root.task("bench", compare(mailbox, bare, channel(&root))).await })
+        .expect("the bench ends");
     criterion.final_summary();
 }

@@ -13,26 +13,25 @@ const STREAMS: usize = 100;
 const BODY: &str =
     "a body of about one hundred bytes, as people write them: with a few words, and then a few more ....";
 
-/// Runs a bench on each engine, in a database of its own.
-pub async fn on_each_engine(bench: impl AsyncFn(&'static str, Db)) {
+/// Runs a bench on each engine, in a database of its own that is open already.
+pub async fn on_each_engine(bench: impl AsyncFn(&'static str, Db, DatabaseConfig)) {
     let folder = tempfile::TempDir::new().unwrap();
     let sqlite = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 2 };
     let db = Db::open(&sqlite).await.unwrap();
     db.migrate().await.unwrap();
-    bench("sqlite", db).await;
+    bench("sqlite", db, sqlite).await;
 
     let url = std::env::var("TEST_POSTGRES_URL").expect("start the servers: scripts/services up postgres");
-    let open = async |url: String| {
-        let config = DatabaseConfig::Postgres { url: Secret::new(url), connections_max: CONNECTIONS as u32 + 1 };
-        Db::open(&config).await.unwrap()
-    };
-    let outside = open(url.clone()).await;
+    let named =
+        |url: String| DatabaseConfig::Postgres { url: Secret::new(url), connections_max: CONNECTIONS as u32 + 1 };
+    let outside = Db::open(&named(url.clone())).await.unwrap();
     let schema = async |sql: &'static str| outside.write(Sql::from(sql)).execute().await.unwrap();
     schema("DROP SCHEMA IF EXISTS folio_bench CASCADE").await;
     schema("CREATE SCHEMA folio_bench").await;
-    let db = open(format!("{url}?options[search_path]=folio_bench")).await;
+    let postgres = named(format!("{url}?options[search_path]=folio_bench"));
+    let db = Db::open(&postgres).await.unwrap();
     db.migrate().await.unwrap();
-    bench("postgres", db).await;
+    bench("postgres", db, postgres).await;
     schema("DROP SCHEMA folio_bench CASCADE").await;
 }
 

@@ -156,7 +156,7 @@ async fn lone(name: &str, bench: &Bench) {
 async fn main() {
     let root = Root::start(Clock::system()).await.unwrap();
     let with_crowds = !std::env::args().any(|it| it == "lone");
-    on_each_engine(async |name, db| {
+    on_each_engine(async |name, db, _| {
         let bench = Bench::start(&root, db).await;
         // In a task, as whoever asks is: the thread that starts a runtime is not one of its workers.
         let measured = root.task("bench", async move {

@@ -66,9 +66,27 @@ id!(
     KeyId, "key"
 );
 id!(
+    /// A talk between two or more people.
+    ConversationId, "conversation"
+);
+id!(
     /// One entry of a stream.
     EntryId, "entry"
 );
+
+impl ConversationId {
+    /// The stream in which it lies.
+    pub const fn stream(self) -> StreamId {
+        StreamId(self.0)
+    }
+}
+
+impl UserId {
+    /// The stream of what concerns this person alone.
+    pub const fn stream(self) -> StreamId {
+        StreamId(self.0)
+    }
+}
 
 /// Counts on within a millisecond, so that ids made in it sort as they were made.
 static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());

@@ -28,6 +28,7 @@ use self::storage::health::Health;
 use self::storage::streams::StreamStore;
 use self::telemetry::Log;
 use self::ws::Sockets;
+use self::ws::house::Live;
 use self::ws::topics::History;
 
 /// How long each part of the tree may take to finish what it has accepted.
@@ -47,12 +48,14 @@ impl Folio {
         let (health, description) = (Arc::new(Health::new(&clock)), OnceLock::new());
         let storage = Storage::open(&config, &clock, &health).await?;
         let root = Root::start(clock.clone()).await?;
-        let history = History::Store(StreamStore { db: storage.db.clone() });
+        let streams = StreamStore { db: storage.db.clone() };
+        let history = History::Store(streams.clone());
         let sockets = Sockets::start(&root, &clock, config.sockets.clone(), history);
         let audience = Arc::new(sockets.topics.clone());
         let actors = Actors::start(root, &storage, &config, &clock, &health, audience).await?;
+        let live = Live::start(&sockets, &actors, streams, config.writer.commit_within);
         let (config, profile_views) = (Arc::new(config), ProfileViews::default());
-        let handles = Handles { clock, config, health, actors, sockets, storage, profile_views, description };
+        let handles = Handles { clock, config, health, actors, sockets, live, storage, profile_views, description };
         let app = App::new(handles);
         let shell = Arc::new(Shell::new(app.clone(), routes, log));
         Ok(Folio { app, shell })

@@ -83,3 +83,26 @@ pub fn shown(took: Duration) -> String {
         _ => format!("{:.2} s", took.as_secs_f64()),
     }
 }
+
+/// Figures of several rounds, by name; the median of each counts.
+#[derive(Default)]
+pub struct Figures(Vec<(String, Vec<f64>)>);
+
+impl Figures {
+    pub fn add(&mut self, name: &str, figure: f64) {
+        match self.0.iter_mut().find(|it| it.0 == name) {
+            Some((_, figures)) => figures.push(figure),
+            None => self.0.push((name.to_owned(), vec![figure])),
+        }
+    }
+
+    /// Prints them as scripts/floors reads them.
+    pub fn print(self) {
+        for (name, mut figures) in self.0 {
+            figures.sort_by(f64::total_cmp);
+            let (least, most) = (figures[0], figures[figures.len() - 1]);
+            println!("{name}: {least:.3} to {most:.3} in {} rounds", figures.len());
+            println!("FLOOR {name}={:.3}", figures[figures.len() / 2]);
+        }
+    }
+}

@@ -45,3 +45,18 @@ pub fn usage(process: u32) -> Option<Usage> {
     let resident_kib = resident.trim().trim_end_matches(" kB").parse().ok()?;
     Some(Usage { processor: TICK * ticks, resident_kib })
 }
+
+/// What a process and those that it started have used until now, with those that have ended.
+pub fn with_children(process: u32) -> Duration {
+    let ticks = |process: u32, ended: bool| -> Option<(u32, u64)> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let parts: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let counted = &parts[11..if ended { 15 } else { 13 }];
+        Some((parts[1].parse().ok()?, counted.iter().filter_map(|it| it.parse::<u64>().ok()).sum()))
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    let children = others.filter_map(|it| ticks(it, false)).filter(|it| it.0 == process).map(|it| it.1);
+    let own = ticks(process, true).map_or(0, |it| it.1);
+    TICK * u32::try_from(own + children.sum::<u64>()).unwrap_or(u32::MAX)
+}

@@ -70,12 +70,16 @@ impl Running {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).map_err(|it| it.to_string())?;
         let mut command = Command::new(program);
         command.arg("serve").env("FOLIO_DATA_DIR", folder).env("FOLIO_LISTEN", free.to_string());
-        command.envs(settings.iter().copied());
+        command.envs(settings.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running::await_ready(command, free).await
+    }
+
+    /// Starts a program that will listen there, and waits until it is ready.
+    pub async fn await_ready(mut command: Command, address: SocketAddr) -> Result<Running, String> {
         let began = Instant::now();
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.map_err(|it| format!("{}: {it}", program.display()))?;
-        let mut running = Running { child, address: free, ready_after: Duration::ZERO };
-        while !is_ready(free).await {
+        let child = command.spawn().map_err(|it| format!("{}: {it}", command.get_program().display()))?;
+        let mut running = Running { child, address, ready_after: Duration::ZERO };
+        while !is_ready(address).await {
             if let Ok(Some(status)) = running.child.try_wait() {
                 return Err(format!("it ended before it was ready: {status}"));
             }
@@ -86,6 +90,11 @@ impl Running {
         }
         running.ready_after = began.elapsed();
         Ok(running)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 }
 

@@ -7,7 +7,10 @@
 //!  +- writer      group commit of the hot writes
 //!  +- passwords   threads that hash
 //!  +- profiles    hears which profiles changed elsewhere, and who is cut off
+//!  +- presence    tells who is here
 //!  +- users       one actor per person who changes something
+//!  +- voices      tells other nodes what was committed, and hears it from them
+//!  +- conversations one actor per conversation that somebody uses
 //!  +- keys        follows what becomes of keys of services
 //!  +- mail        hands letters to their server
 //!  +- health      looks at every backend
@@ -15,6 +18,8 @@
 //!  +- passwords   threads that hash
 //!  +- revocations hears who was cut off on other nodes
 //!  +- people      removes what has ended, and those who left
+//!  +- followers   tells sessions of those whom they follow
+//!  +- cuts        closes the live connections of whoever is cut off
 //!  +- accept      takes connections in, and hands each to a task
 //!  +- connections one task each
 //! ```
@@ -22,9 +27,11 @@
 
 pub mod account;
 pub mod auth;
+pub mod conversations;
 pub mod kernel;
 pub mod mail;
 pub mod moderation;
+pub mod presence;
 pub mod profiles;
 pub mod users;
 
@@ -36,12 +43,14 @@ use tokio::sync::Notify;
 
 use self::account::{Account, Ways};
 use self::auth::{ApiKeys, Auth};
+use self::conversations::Conversations;
 use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
 use self::kernel::streams::Audience;
 use self::kernel::writer::Writer;
 use self::mail::Mail;
 use self::moderation::Moderation;
+use self::presence::Presence;
 use self::profiles::Profiles;
 use self::users::Users;
 use crate::clock::Clock;
@@ -67,8 +76,12 @@ pub struct Actors {
     pub writer: Writer,
     /// What people say about themselves.
     pub profiles: Profiles,
+    /// Who is here.
+    pub presence: Presence,
     /// What people change of theirs.
     pub users: Users,
+    /// Where people talk.
+    pub conversations: Conversations,
     /// Keys of services.
     pub keys: ApiKeys,
     /// Where letters go.
@@ -101,31 +114,39 @@ impl Actors {
         let mail = Mail::start(&root, &storage.db, &config.mail, clock, health)?;
         let auth = Auth::start(&root, storage, config, clock, &mail, committed.clone()).await?;
         let profiles = Profiles::start(&root, storage, &config.people, clock, &auth);
-        let users = Users::start(&root, &storage.db, &profiles, &config.people, clock, committed.clone()).await?;
+        let presence = Presence::start(&root, storage, &config.presence, clock);
+        let users =
+            Users::start(&root, &storage.db, &profiles, &presence, &config.people, clock, committed.clone()).await?;
+        let told = (audience.clone(), committed.clone());
+        let conversations = Conversations::start(&root, storage, &writer, config.chat, clock, told).await?;
         let (watched, health, beat) = (storage.clone(), health.clone(), clock.clone());
         root.keep("health", move |_| {
             let (watched, health, clock) = (watched.clone(), health.clone(), beat.clone());
             // Boxed: it holds a question to every backend at once.
             async move { Box::pin(watched.watch(&health, &clock)).await }
         });
-        let (swept, beat) = (storage.objects.clone(), clock.clone());
-        root.keep("sweeps", move |_| {
-            let (swept, mut beat) = (swept.clone(), beat.every(SWEEP_EVERY));
-            async move {
-                loop {
-                    beat.tick().await;
-                    if let Err(error) = swept.sweep_leftovers(LEFTOVERS_LAST).await {
-                        tracing::warn!(event = "objects.sweep", %error, "leftovers of uploads stay for now");
-                    }
-                }
-            }
-        });
+        sweep_leftovers(&root, storage, clock);
         let keys = ApiKeys::start(&root, storage, config.auth.api_keys_max, clock).await?;
-        let ways = Ways { auth: auth.clone(), profiles: profiles.clone(), committed };
+        let ways =
+            Ways { auth: auth.clone(), profiles: profiles.clone(), conversations: conversations.clone(), committed };
         let account = Account::start(&root, storage, config, clock, ways);
         let moderation = Moderation::new(&storage.db, &auth, clock, config.auth.access_lives);
         let relay = stats;
-        Ok(Actors { root, audience, writer, profiles, users, mail, keys, moderation, auth, account, relay })
+        Ok(Actors {
+            root,
+            audience,
+            writer,
+            profiles,
+            presence,
+            users,
+            conversations,
+            mail,
+            keys,
+            moderation,
+            auth,
+            account,
+            relay,
+        })
     }
 
     /// Stops the tree: what was accepted is done, for at most so long a part. Returns whether everything was.
@@ -138,6 +159,7 @@ impl Actors {
         self.root.collect(out);
         self.mail.collect(out);
         self.auth.collect(out);
+        self.presence.collect(out);
         let mut one = |name: &str, kind: &str, help: &str, value: u64| out.single(name, kind, help, value);
         let (writer, relay) = (self.writer.stats(), &self.relay);
         one("folio_writer_waiting", "gauge", "Hot writes that wait for a commit.", self.writer.waiting() as u64);
@@ -153,4 +175,20 @@ impl Actors {
         one("folio_outbox_published_total", "counter", "Events that were confirmed.", relay.published.load(Relaxed));
         one("folio_outbox_parked_total", "counter", "Events that were refused for good.", relay.parked.load(Relaxed));
     }
+}
+
+/// Removes again and again what uploads left behind that never ended.
+fn sweep_leftovers(root: &Root, storage: &Storage, clock: &Clock) {
+    let (swept, beat) = (storage.objects.clone(), clock.clone());
+    root.keep("sweeps", move |_| {
+        let (swept, mut beat) = (swept.clone(), beat.every(SWEEP_EVERY));
+        async move {
+            loop {
+                beat.tick().await;
+                if let Err(error) = swept.sweep_leftovers(LEFTOVERS_LAST).await {
+                    tracing::warn!(event = "objects.sweep", %error, "leftovers of uploads stay for now");
+                }
+            }
+        }
+    });
 }

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use super::rules::{bucket, key, password};
 use super::{
-    AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
-    MailConfig, MessageRate, ObjectsConfig, PasswordScheme, PeopleConfig, RateLimitConfig, S3Config, Scheme,
-    SearchConfig, Secret, Server, Settings, SocketsConfig, WriterConfig,
+    AuthConfig, BrokerConfig, BusConfig, CacheConfig, ChatConfig, Config, DatabaseConfig, HttpConfig, LogConfig,
+    LogFormat, MailConfig, MessageRate, ObjectsConfig, PasswordScheme, PeopleConfig, PresenceConfig, RateLimitConfig,
+    S3Config, Scheme, SearchConfig, Secret, Server, Settings, SocketsConfig, WriterConfig,
 };
 
 impl Settings {
@@ -32,6 +32,7 @@ impl Settings {
                 commit_within: self.writer_commit_within,
             },
             sockets: self.sockets(),
+            presence: self.presence(),
             auth: self.auth(),
             people: PeopleConfig {
                 delete_after: self.delete_after,
@@ -40,6 +41,13 @@ impl Settings {
                 export_every: self.export_every,
                 export_rows_max: self.export_rows_max,
                 audit_lives: self.audit_lives,
+            },
+            chat: ChatConfig {
+                letters_max: self.chat_letters_max,
+                members_max: self.chat_members_max,
+                attachments_max: self.chat_attachments_max,
+                signs_max: self.chat_signs_max,
+                pins_max: self.chat_pins_max,
             },
             mail: MailConfig {
                 server: self.smtp_url.as_ref().map(Server::secret),
@@ -98,7 +106,19 @@ impl Settings {
             topics_max: self.socket_topics_max,
             sessions_per_user_max: self.sockets_per_user_max,
             sessions_per_address_max: self.sockets_per_address_max,
+            recovers_within: self.recovers_within,
             replay_entries_max: i64::from(self.replay_entries_max),
+        }
+    }
+
+    /// Who is here.
+    pub fn presence(&self) -> PresenceConfig {
+        PresenceConfig {
+            every: self.presence_every,
+            grace: self.presence_grace,
+            calm: self.presence_calm,
+            node_lost_after: self.presence_node_lost_after,
+            followed_max: self.presence_followed_max,
         }
     }
 

@@ -15,10 +15,10 @@ mod words;
 
 pub use load::{Asked, FILE_NAME, Loaded, Value, load};
 pub use page::{reference, sample, show};
-pub use people::{AuthConfig, MailConfig, PasswordScheme, PeopleConfig};
+pub use people::{AuthConfig, ChatConfig, MailConfig, PasswordScheme, PeopleConfig};
 pub use rules::weakness;
 pub use settings::{KEYS, Key, Settings};
-pub use sockets::{MessageRate, SocketsConfig};
+pub use sockets::{MessageRate, PresenceConfig, SocketsConfig};
 pub use values::{Bytes, Hide, Levels, Networks, Origins, Rule, Server, Setting};
 pub use words::{MailAddress, Origin, Scheme};
 
@@ -53,10 +53,14 @@ pub struct Config {
     pub writer: WriterConfig,
     /// Live connections.
     pub sockets: SocketsConfig,
+    /// Who is here.
+    pub presence: PresenceConfig,
     /// Signing in.
     pub auth: AuthConfig,
     /// Accounts of people.
     pub people: PeopleConfig,
+    /// Conversations.
+    pub chat: ChatConfig,
     /// Mail.
     pub mail: MailConfig,
     /// Logs.

@@ -60,6 +60,21 @@ pub struct PeopleConfig {
     pub audit_lives: Duration,
 }
 
+/// What bounds conversations.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatConfig {
+    /// Letters of a message.
+    pub letters_max: usize,
+    /// People in a group.
+    pub members_max: usize,
+    /// Attachments of a message.
+    pub attachments_max: usize,
+    /// Signs of one person under a message.
+    pub signs_max: usize,
+    /// Messages that are pinned in a conversation.
+    pub pins_max: usize,
+}
+
 /// How mail leaves.
 #[derive(Clone, Debug)]
 pub struct MailConfig {

@@ -187,8 +187,21 @@ settings! {
     sockets_per_user_max: usize = "10", Rule::Within(1, 1_000_000);
     /// Live connections from one address.
     sockets_per_address_max: usize = "100", Rule::Within(1, 1_000_000);
+    /// How old the last event may be that a stock Socket.IO client or an EventSource comes back with; then it loads afresh.
+    recovers_within: Duration = "15m", Rule::Within(SECOND, 30 * 24 * HOUR);
     /// Missed entries of a stream that a client is sent when it comes back; after more it loads afresh.
     replay_entries_max: u32 = "5000", Rule::Within(1, 1_000_000);
+
+    /// How often changes of who is here are told. What is told is at most as old as this and presence_calm together.
+    presence_every: Duration = "500ms", Rule::Within(50, HOUR);
+    /// How long somebody is still here whose connection broke without a goodbye, from when they were heard last.
+    presence_grace: Duration = "10s", Rule::Within(0, HOUR);
+    /// How long after a change of somebody the next one waits: whoever comes and goes quickly is told of once.
+    presence_calm: Duration = "2s", Rule::Within(0, HOUR);
+    /// After what silence of a node nobody is on it any more.
+    presence_node_lost_after: Duration = "30s", Rule::Within(10 * SECOND, HOUR);
+    /// People whose presence one live connection follows.
+    presence_followed_max: usize = "500", Rule::Within(1, 100_000);
 
     /// How long an access token is good for.
     access_lives: Duration = "30m", Rule::Within(10 * SECOND, 24 * HOUR);
@@ -228,6 +241,17 @@ settings! {
     export_rows_max: u32 = "10000", Rule::Within(100, 1_000_000);
     /// How long it is remembered what happened to an account.
     audit_lives: Duration = "180d", Rule::Within(24 * HOUR, 10_000 * 24 * HOUR);
+
+    /// Letters of a message in a conversation.
+    chat_letters_max: usize = "4000", Rule::Within(1, 100_000);
+    /// People in a group.
+    chat_members_max: usize = "1000", Rule::Within(2, 10_000);
+    /// Attachments of a message.
+    chat_attachments_max: usize = "10", Rule::Within(0, 100);
+    /// Signs that one person may set under a message.
+    chat_signs_max: usize = "20", Rule::Within(1, 1_000);
+    /// Messages that may be pinned in a conversation.
+    chat_pins_max: usize = "100", Rule::Within(1, 1_000);
 
     /// The server that sends mail, as smtp://user:password@host:587. Without it mail stays here: folio mail shows it.
     /// smtp wants STARTTLS unless the server is on this machine or the address ends in ?tls=off; smtps is TLS at once.

@@ -27,6 +27,8 @@ pub struct SocketsConfig {
     pub sessions_per_user_max: usize,
     /// Sessions from one address.
     pub sessions_per_address_max: usize,
+    /// How old the last event may be that a stock client or an event source comes back with.
+    pub recovers_within: Duration,
     /// Entries that one resume brings; whoever missed more loads afresh.
     pub replay_entries_max: i64,
 }
@@ -38,4 +40,19 @@ pub struct MessageRate {
     pub per_second: u32,
     /// At once.
     pub burst: u32,
+}
+
+/// Who is here.
+#[derive(Clone, Debug)]
+pub struct PresenceConfig {
+    /// How often what has changed is told.
+    pub every: Duration,
+    /// How long somebody is still here whose connection broke.
+    pub grace: Duration,
+    /// How long nobody is told of twice.
+    pub calm: Duration,
+    /// After what silence nobody is on another node any more.
+    pub node_lost_after: Duration,
+    /// People that one session follows.
+    pub followed_max: usize,
 }

@@ -95,7 +95,7 @@ pub(super) fn caller(
 }
 
 /// The access token that came in a cookie.
-fn access<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
+pub(super) fn access<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
     find(headers, Names::of(app).access)
 }
 

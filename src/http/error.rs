@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -14,40 +13,36 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::shell::text;
 use crate::error::Error;
 
 /// An answer that is no success. Handlers, extractors and the shell make one; only the shell writes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Refusal {
+    #[serde(skip)]
     pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    detail: Cow<'static, str>,
-    fields: BTreeMap<String, String>,
-    retry_after: Option<Duration>,
-    also: Option<Box<(HeaderName, HeaderValue)>>,
-}
-
-/// The body of every refusal.
-#[derive(Serialize, ToSchema)]
-pub struct RefusalForm<'a> {
     /// For people.
-    detail: &'a str,
+    detail: Cow<'static, str>,
     /// The stable code: the only part to compare.
-    error: &'a str,
+    #[serde(rename = "error")]
+    pub(super) code: &'static str,
     /// What to name when asking about it.
-    request_id: &'a str,
+    request_id: String,
     /// Field by field, what is not valid.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    fields: &'a BTreeMap<String, String>,
+    fields: BTreeMap<String, String>,
     /// Seconds to wait before asking again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    #[serde(skip)]
+    also: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
     /// A refusal that only the shell has a word for.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { status, code, detail: detail.into(), fields: BTreeMap::new(), retry_after: None, also: None }
+        let (request_id, fields, retry_after, also) = Default::default();
+        Refusal { status, detail: detail.into(), code, request_id, fields, retry_after, also }
     }
 
     /// The same, with one more header.
@@ -72,11 +67,12 @@ impl Refusal {
     }
 
     /// Writes the form and its headers.
-    pub(super) fn write(&self, request_id: &HeaderValue, headers: &mut HeaderMap) -> Bytes {
+    pub(super) fn write(mut self, request_id: &HeaderValue, headers: &mut HeaderMap) -> Bytes {
+        text(request_id).clone_into(&mut self.request_id);
         headers.clear();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.seconds() {
+        if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if let Some((name, value)) = self.also.as_deref() {
@@ -85,19 +81,7 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        let form = RefusalForm {
-            detail: &self.detail,
-            error: self.code,
-            request_id: request_id.to_str().unwrap_or_default(),
-            fields: &self.fields,
-            retry_after: self.seconds(),
-        };
-        serde_json::to_vec(&form).unwrap_or_default().into()
-    }
-
-    /// Whole seconds, rounded up: whoever waits that long is not too early.
-    fn seconds(&self) -> Option<u64> {
-        self.retry_after.map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+        serde_json::to_vec(&self).unwrap_or_default().into()
     }
 }
 
@@ -122,7 +106,8 @@ impl From<Error> for Refusal {
             tracing::error!(event = "http.internal", %source, "a request failed");
         }
         let refusal = Refusal::new(status, error.code(), error.to_string());
-        let retry_after = error.retry_after();
+        // Whole seconds, rounded up: whoever waits that long is not too early.
+        let retry_after = error.retry_after().map(|it| (it.as_millis().div_ceil(1_000) as u64).max(1));
         let fields = if let Error::Invalid { fields, .. } = error { fields } else { BTreeMap::new() };
         Refusal { fields, retry_after, ..refusal }
     }

@@ -123,6 +123,10 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Refusal> {
 /// Reads a body as a type.
 pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let error = match serde_json::from_slice(bytes) {
+        // A form whose fields may all be missing is filled by a list, too.
+        Ok(_) if bytes.trim_ascii_start().starts_with(b"[") => {
+            return Err(Error::invalid("body", "must be an object").into());
+        }
         Ok(body) => return Ok(body),
         Err(error) => error,
     };

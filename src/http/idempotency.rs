@@ -4,12 +4,13 @@
 //! work itself, so that work and claim are there together or not at all.
 
 use axum::extract::{FromRequest, Request};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use ring::digest::{Context, SHA256};
 use serde::de::DeserializeOwned;
 
 use super::error::Refusal;
 use super::extract::{read_body, read_json};
+use super::shell::text;
 use crate::error::{Error, Result};
 
 /// The name of the header.
@@ -60,22 +61,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Repeatable<T> {
 
 /// The key as it was sent; none is fine, two are not, and neither is one of another form.
 fn key(headers: &HeaderMap) -> Result<Option<String>> {
-    let mut lines = headers.get_all(HEADER).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
-    if lines.next().is_some() {
-        return Err(Error::Malformed("send one Idempotency-Key header"));
+    let word = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
+    let lines: Vec<&str> = headers.get_all(HEADER).iter().map(text).collect();
+    match lines[..] {
+        [] => Ok(None),
+        [line] if KEY_BYTES.contains(&line.len()) && line.bytes().all(word) => Ok(Some(line.to_owned())),
+        [_] => Err(Error::invalid(HEADER, "must be 8 to 64 letters, digits, hyphens or underscores")),
+        _ => Err(Error::Malformed("send one Idempotency-Key header")),
     }
-    let fits = |it: &HeaderValue| {
-        let word = |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
-        KEY_BYTES.contains(&it.len()) && it.as_bytes().iter().all(word)
-    };
-    let key = Some(line).filter(|it| fits(it)).and_then(|it| it.to_str().ok());
-    let why = "must be 8 to 64 letters, digits, hyphens or underscores";
-    key.map(|it| Some(it.to_owned())).ok_or_else(|| Error::invalid(HEADER, why))
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn heard(lines: &[&str]) -> Result<Option<String>> {

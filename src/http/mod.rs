@@ -4,6 +4,9 @@ mod account;
 mod admin;
 mod audit;
 mod auth;
+pub(crate) mod chat;
+mod chat_people;
+pub(crate) mod chat_views;
 mod cookies;
 mod credentials;
 pub mod error;
@@ -12,18 +15,20 @@ mod health;
 pub mod idempotency;
 mod keys;
 mod me;
+pub(crate) mod messages;
 mod metrics;
 mod openapi;
 pub mod page;
+mod presence;
 mod profile_views;
 mod profiles;
+mod realtime;
 mod second_factor;
 pub mod seed_paths;
 mod sessions;
 pub mod shell;
 mod users;
 
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
@@ -41,10 +46,10 @@ use crate::error::Result;
 use crate::storage::Storage;
 use crate::storage::health::Health;
 use crate::ws::Sockets;
+use crate::ws::house::Live;
 
 /// What handlers work with. Cloning it gives the same.
-#[derive(Clone)]
-pub struct App(Arc<Handles>);
+pub type App = Arc<Handles>;
 
 /// The ways in to everything that handlers may ask.
 pub struct Handles {
@@ -58,6 +63,8 @@ pub struct Handles {
     pub actors: Actors,
     /// Those who listen.
     pub sockets: Arc<Sockets>,
+    /// What they are served by.
+    pub live: Live,
     /// Where it is kept, for reads that need no memory.
     pub storage: Storage,
     /// Profiles as they go out.
@@ -66,24 +73,9 @@ pub struct Handles {
     pub description: OnceLock<Arc<Encoded>>,
 }
 
-impl App {
-    /// Puts the handles together.
-    pub fn new(handles: Handles) -> App {
-        App(Arc::new(handles))
-    }
-}
-
-impl Deref for App {
-    type Target = Handles;
-
-    fn deref(&self) -> &Handles {
-        &self.0
-    }
-}
-
 /// Every route on one screen.
 pub fn routes() -> Routes {
-    Routes::default()
+    live(talks(Routes::default()))
         .add(Policy::PROBE, routes!(health::show))
         .add(Policy::PROBE, routes!(health::live))
         .add(Policy::PROBE, routes!(health::ready))
@@ -136,6 +128,38 @@ pub fn routes() -> Routes {
         .add(Policy::WRITE.of(Right::Moderate), routes!(admin::end_sessions))
         .identify(identify)
         .rewrite(seed_paths::rewrite)
+}
+
+/// Those of conversations.
+fn talks(routes: Routes) -> Routes {
+    routes
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::list, chat::begin))
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::show, chat::rename))
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::members, chat::add))
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::appoint, chat::remove))
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::receipt))
+        .add(Policy::READ.of(Right::Own), routes!(chat::typing))
+        .add(Policy::WRITE.of(Right::Own), routes!(chat::set))
+        .add(Policy::WRITE.of(Right::Own), routes!(messages::keep_draft))
+        .add(Policy::WRITE.of(Right::Own), routes!(messages::list, messages::say))
+        .add(Policy::WRITE.of(Right::Own), routes!(messages::show, messages::edit, messages::delete))
+        .add(Policy::READ.of(Right::Own), routes!(messages::react, messages::unreact))
+        .add(Policy::READ.of(Right::Own), routes!(messages::pins))
+        .add(Policy::READ.of(Right::Own), routes!(messages::pin, messages::unpin))
+        .add(Policy::READ.of(Right::SeePeople), routes!(chat_people::search))
+        .add(Policy::WRITE.of(Right::TellOfPeople), routes!(chat_people::register))
+}
+
+/// Those of live connections, and of who is here.
+fn live(routes: Routes) -> Routes {
+    routes
+        .add(Policy::READ.of(Right::Own), routes!(presence::list))
+        .add(Policy::READ.of(Right::Own), routes!(presence::show))
+        .add(Policy::WRITE.of(Right::Own), routes!(realtime::ticket))
+        .add(Policy::READ, routes!(realtime::native))
+        .add(Policy::POLLING, routes!(realtime::stock))
+        .add(Policy::READ.of(Right::Own), routes!(realtime::events))
+        .add(Policy::READ, routes!(realtime::description))
 }
 
 /// Tells whose token this is. Keys of services never stand for people.

@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::App;
-use super::error::RefusalForm;
+use super::error::Refusal;
 use super::shell::Encoded;
 use crate::actors::auth::Caller;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub(super) fn base() -> OpenApi {
 pub(super) fn complete(api: &OpenApi) -> Value {
     let mut api = json!(api);
     api["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    api["components"]["schemas"][&*RefusalForm::name()] = json!(RefusalForm::schema());
+    api["components"]["schemas"][&*Refusal::name()] = json!(Refusal::schema());
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             operation["operationId"] = name(method, path).into();

@@ -1,10 +1,10 @@
 //! Who does not want to hear from whom.
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::db::{Db, Tx};
+use super::db::{Db, Engine, Tx, placeholders};
 use crate::error::Result;
 use crate::ids::UserId;
 
@@ -54,4 +54,23 @@ pub async fn between(db: &Db, one: UserId, other: UserId) -> Result<bool> {
     let text = "SELECT 1 FROM blocks WHERE (user_id = $1 AND blocked_id = $2) OR (user_id = $2 AND blocked_id = $1)";
     let found: Option<(i32,)> = db.sql(text).bind(one).bind(other).optional().await?;
     Ok(found.is_some())
+}
+
+/// Those among some people who block somebody, or whom somebody blocks.
+pub async fn among(db: &Db, user: UserId, others: &[UserId]) -> Result<Vec<UserId>> {
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let engine = db.engine();
+    let mine = if engine == Engine::Sqlite { "?".to_owned() } else { format!("${}", others.len() + 1) };
+    let text = format!(
+        "WITH asked (id) AS (VALUES {}), mine (id) AS (VALUES ({mine}))
+         SELECT asked.id FROM asked CROSS JOIN mine
+          WHERE EXISTS (SELECT 1 FROM blocks WHERE user_id = mine.id AND blocked_id = asked.id)
+             OR EXISTS (SELECT 1 FROM blocks WHERE user_id = asked.id AND blocked_id = mine.id)",
+        placeholders(engine, others.len(), 1)
+    );
+    let stmt = others.iter().fold(db.sql(AssertSqlSafe(text)).once(), |stmt, it| stmt.bind(*it)).bind(user);
+    let found: Vec<(UserId,)> = stmt.all().await?;
+    Ok(found.into_iter().map(|it| it.0).collect())
 }

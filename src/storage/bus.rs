@@ -83,6 +83,11 @@ impl Bus {
         self.0.node
     }
 
+    /// Whether there can be other nodes on it.
+    pub fn is_shared(&self) -> bool {
+        self.0.redis.is_some()
+    }
+
     /// Tells every ear of the topic, on every node.
     pub async fn publish(&self, topic: &str, payload: Bytes) -> Result<()> {
         if payload.len() > PAYLOAD_BYTES_MAX {

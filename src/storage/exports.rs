@@ -29,6 +29,12 @@ pub struct Export {
     /// Keys of services that they made.
     keys: Vec<Key>,
     mails: Vec<Mail>,
+    /// Where they take part, or did.
+    conversations: Vec<Conversation>,
+    /// What they said there.
+    messages: Vec<Message>,
+    /// Signs that they set under messages.
+    reactions: Vec<Reaction>,
     /// Lists of which there is more than an export holds.
     cut_short: Vec<&'static str>,
 }
@@ -128,6 +134,40 @@ struct Mail {
     sent_at: Option<DateTime<Utc>>,
 }
 
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+struct Conversation {
+    conversation_id: Uuid,
+    kind: String,
+    title: Option<String>,
+    role: String,
+    joined_at: DateTime<Utc>,
+    left_at: Option<DateTime<Utc>>,
+    delivered_seq: i64,
+    read_seq: i64,
+    notify: String,
+    muted_until: Option<DateTime<Utc>>,
+    draft: Option<String>,
+}
+
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+struct Message {
+    conversation_id: Uuid,
+    seq: i64,
+    message_id: Uuid,
+    client_id: Option<String>,
+    /// As it is kept, in JSON: text, attachments and what it answers.
+    said: String,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+struct Reaction {
+    conversation_id: Uuid,
+    seq: i64,
+    emoji: String,
+    created_at: DateTime<Utc>,
+}
+
 /// When somebody was last given an export. Holds them still until the transaction ends, so that two at once are seen.
 pub async fn last(tx: &mut Tx<'_>, user: UserId) -> Result<Option<DateTime<Utc>>> {
     tx.sql("UPDATE users SET updated_at = updated_at WHERE id = $1").bind(user).execute().await?;
@@ -165,6 +205,9 @@ pub async fn read(db: &Db, user: UserId, rows_max: u32, now: DateTime<Utc>) -> R
         history: lists.all("history", HISTORY, &mut cut_short).await?,
         keys: lists.all("keys", KEYS, &mut cut_short).await?,
         mails: lists.all("mails", MAILS, &mut cut_short).await?,
+        conversations: lists.all("conversations", CONVERSATIONS, &mut cut_short).await?,
+        messages: lists.all("messages", MESSAGES, &mut cut_short).await?,
+        reactions: lists.all("reactions", REACTIONS, &mut cut_short).await?,
         cut_short,
     })
 }
@@ -178,6 +221,19 @@ const KEYS: &str = "SELECT id AS key_id, name, scopes, created_at, revoked_at
                       FROM api_keys WHERE made_by = $1 ORDER BY id DESC LIMIT $2";
 const MAILS: &str = "SELECT recipient, subject, created_at, sent_at
                        FROM mails WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
+
+const CONVERSATIONS: &str =
+    "SELECT conversation_id, kind, title, role, joined_at, left_at, delivered_seq, read_seq, notify, muted_until, draft
+       FROM members JOIN conversations ON id = conversation_id WHERE user_id = $1 LIMIT $2";
+const MESSAGES: &str = "SELECT conversation_id, seq, id AS message_id, client_id, body AS said, created_at
+                          FROM members JOIN entries ON stream_id = conversation_id
+                         WHERE user_id = $1 AND sender_id = $1 AND kind = 'message'
+                         ORDER BY conversation_id DESC, seq DESC LIMIT $2";
+const REACTIONS: &str = "SELECT reactions.conversation_id, seq, emoji, reactions.created_at
+                           FROM members JOIN reactions
+                             ON reactions.conversation_id = members.conversation_id
+                            AND reactions.user_id = members.user_id
+                          WHERE members.user_id = $1 LIMIT $2";
 
 struct Lists<'d> {
     db: &'d Db,

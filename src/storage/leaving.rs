@@ -53,6 +53,7 @@ pub async fn begin(
     for text in [
         "DELETE FROM profiles WHERE user_id = $1",
         "DELETE FROM preferences WHERE user_id = $1",
+        "DELETE FROM last_seen WHERE user_id = $1",
         "DELETE FROM second_factors WHERE user_id = $1",
         "DELETE FROM recovery_codes WHERE user_id = $1",
     ] {
@@ -70,6 +71,9 @@ pub async fn go_on(db: &Db, user: UserId) -> Result<bool> {
     }
     let mut gone = sessions(&mut tx, user).await?;
     for text in [
+        // What was told to them alone.
+        "DELETE FROM entries WHERE stream_id = $1
+            AND seq IN (SELECT seq FROM entries WHERE stream_id = $1 LIMIT $2)",
         "DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE user_id = $1 LIMIT $2)",
         "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE user_id = $1 LIMIT $2)",
         "DELETE FROM blocks WHERE user_id = $1
@@ -81,6 +85,7 @@ pub async fn go_on(db: &Db, user: UserId) -> Result<bool> {
     }
     gone += audit(&mut tx, user).await?;
     if gone == 0 {
+        tx.sql("DELETE FROM streams WHERE id = $1").bind(user).execute().await?;
         let text = "UPDATE users SET delete_after = NULL WHERE id = $1 AND state = 'deleted'";
         tx.sql(text).bind(user).execute().await?;
     }

@@ -3,7 +3,7 @@
 //! Every step is bounded in time. A connection that fails or keeps silent is thrown away, since nobody knows what would
 //! still come through it. While the server is away one caller a pause tries; the others are refused at once.
 
-use std::fmt::{Debug, Display, Formatter};
+use std::fmt::Display;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -17,6 +17,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(800);
 
 /// A connection of some kind, shared by everybody who asks.
+#[derive(Debug)]
 pub struct Link<C> {
     what: &'static str,
     connect_within: Duration,
@@ -25,18 +26,13 @@ pub struct Link<C> {
     dial: tokio::sync::Mutex<()>,
 }
 
+#[derive(Debug)]
 struct State<C> {
     connection: Option<C>,
     /// Tells one connection from the next.
     life: u64,
     failures: u32,
     closed_until: Option<Instant>,
-}
-
-impl<C> Debug for Link<C> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("what", &self.what).finish_non_exhaustive()
-    }
 }
 
 impl<C: Clone> Link<C> {

@@ -8,11 +8,13 @@ pub mod blocks;
 pub mod broker;
 pub mod bus;
 pub mod cache;
+pub mod conversations;
 pub mod db;
 pub mod exports;
 pub mod folder;
 pub mod health;
 pub mod import;
+pub mod last_seen;
 pub mod leaving;
 mod link;
 pub mod mails;
@@ -35,6 +37,7 @@ pub mod writes;
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::time::{Instant, timeout};
 
 use self::broker::Broker;
@@ -49,8 +52,8 @@ use crate::error::{Error, Result};
 
 /// How often every part is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the objects are looked at.
-const LOOK_AT_OBJECTS_EVERY: Duration = Duration::from_secs(5);
+/// Of how many looks one is at the objects too.
+const OBJECTS_ROUND: u32 = 5;
 /// How long one look may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -101,10 +104,8 @@ impl Storage {
         if migrated.from != migrated.to {
             tracing::info!(event = "database.migrated", schema = migrated.to, "the database has a new form");
         }
-        for (part, required) in
-            [("database", true), ("cache", false), ("bus", false), ("broker", false), ("objects", false)]
-        {
-            health.add(part, required);
+        for part in ["database", "cache", "bus", "broker", "objects"] {
+            health.add(part, part == "database");
         }
         look(health, "database", db.probe()).await;
         Ok(Storage {
@@ -123,25 +124,21 @@ impl Storage {
             self.bus.comes_through().await;
             Ok(probe)
         };
-        let near = async {
-            loop {
+        let looks = async {
+            for round in 0_u32.. {
+                // Less often, because this look writes.
+                let objects = (round % OBJECTS_ROUND == 0).then(|| look(health, "objects", self.objects.probe()));
                 tokio::join!(
                     look(health, "database", self.db.probe()),
                     look(health, "cache", self.cache.probe()),
                     look(health, "bus", bus()),
                     look(health, "broker", self.broker.probe()),
+                    OptionFuture::from(objects),
                 );
                 clock.sleep(LOOK_EVERY).await;
             }
         };
-        // Less often, because this look writes.
-        let objects = async {
-            loop {
-                look(health, "objects", self.objects.probe()).await;
-                clock.sleep(LOOK_AT_OBJECTS_EVERY).await;
-            }
-        };
-        tokio::join!(near, objects, self.bus.listen());
+        tokio::join!(looks, self.bus.listen());
     }
 }
 

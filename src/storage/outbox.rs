@@ -136,14 +136,13 @@ impl Claim {
     }
 
     /// Puts an event aside that the broker refuses for good, with its reason; doing so twice changes nothing.
-    pub async fn park(&mut self, event: Event, reason: String) -> Result<()> {
+    pub async fn park(&mut self, event: &Event, reason: String) -> Result<()> {
         let stmt = self.write(
             "INSERT INTO parked_events (id, topic, key, seq, kind, payload, created_at, reason)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (id) DO NOTHING",
         );
-        let stmt = stmt.bind(event.id).bind(event.topic).bind(event.key).bind(event.seq).bind(event.kind);
-        stmt.bind(event.payload).bind(event.created_at).bind(reason).execute().await?;
+        event.bind(stmt).bind(reason).execute().await?;
         Ok(())
     }
 }

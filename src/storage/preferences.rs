@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, FromRow};
 use utoipa::ToSchema;
 
-use super::db::{Db, Tx};
+use super::db::{Db, Tx, placeholders};
 use crate::error::Result;
 use crate::ids::UserId;
 
@@ -76,6 +76,17 @@ pub enum Level {
     Nothing,
 }
 
+impl Level {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::All => "all",
+            Level::Mentions => "mentions",
+            Level::Nothing => "nothing",
+        }
+    }
+}
+
 /// How pages look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -99,4 +110,13 @@ pub async fn update(tx: &mut Tx<'_>, user: UserId, seen: i64, body: &Preferences
     let text = "UPDATE preferences SET version = version + 1, body = $3, updated_at = $4
                  WHERE user_id = $1 AND version = $2";
     Ok(tx.sql(text).bind(user).bind(seen).bind(Json(body.clone())).bind(at).execute().await? == 1)
+}
+
+/// Those among some people whom others may not see.
+pub async fn invisible(db: &Db, users: &[UserId]) -> Result<Vec<UserId>> {
+    let asked = placeholders(db.engine(), users.len(), 1);
+    let text = format!("SELECT user_id, body FROM preferences WHERE user_id IN (VALUES {asked})");
+    let stmt = users.iter().fold(db.sql(AssertSqlSafe(text)).once(), |stmt, it| stmt.bind(*it));
+    let set: Vec<(UserId, Json<Preferences>)> = stmt.all().await?;
+    Ok(set.into_iter().filter(|it| !it.1.presence_visible).map(|it| it.0).collect())
 }

@@ -63,3 +63,19 @@ pub async fn void(tx: &mut Tx<'_>, user: UserId, purpose: &'static str, now: Dat
     tx.sql(text).bind(user).bind(purpose).bind(now).execute().await?;
     Ok(())
 }
+
+/// Notes that a ticket was used that has no row of its own before. Tells whether it is the first time.
+pub async fn insert_used(
+    db: &Db,
+    hash: [u8; 32],
+    user: UserId,
+    purpose: &'static str,
+    now: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+) -> Result<bool> {
+    let text =
+        "INSERT INTO tickets (hash, user_id, purpose, created_at, ends_at, used_at) VALUES ($1, $2, $3, $4, $5, $4)
+                ON CONFLICT DO NOTHING";
+    let stmt = db.write(text).bind(hash.to_vec()).bind(user).bind(purpose).bind(now).bind(ends_at);
+    Ok(stmt.execute().await? == 1)
+}

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::conversations::{self, Receipt};
 use super::db::Conn;
 use super::streams::{self, Append, Appended};
 use super::trouble::Trouble;
@@ -14,6 +15,8 @@ use crate::error::Result;
 pub enum Write {
     /// An entry at the end of a stream.
     Entry(Append),
+    /// How far somebody has come in a conversation, and what their own stream tells of it.
+    Receipt(Receipt, Option<Append>),
 }
 
 /// What became of it.
@@ -21,6 +24,18 @@ pub enum Write {
 pub enum Written {
     /// Where the entry lies.
     Entry(Appended),
+    /// The cursors stand at least there; and where the entry lies that tells of it.
+    Receipt(Option<Appended>),
+}
+
+impl Written {
+    /// Where the entry lies, if it made one.
+    pub const fn entry(self) -> Option<Appended> {
+        match self {
+            Written::Entry(appended) => Some(appended),
+            Written::Receipt(told) => told,
+        }
+    }
 }
 
 /// Writes that one transaction takes, so that SQLite's limit on values is never met.
@@ -30,12 +45,20 @@ impl Write {
     /// What it takes while it waits.
     pub const fn bytes(&self) -> usize {
         match self {
-            Write::Entry(append) => append.bytes(),
+            Write::Entry(append) | Write::Receipt(_, Some(append)) => append.bytes(),
+            Write::Receipt(_, None) => size_of::<Write>(),
+        }
+    }
+
+    const fn append(&self) -> Option<&Append> {
+        match self {
+            Write::Entry(append) | Write::Receipt(_, Some(append)) => Some(append),
+            Write::Receipt(_, None) => None,
         }
     }
 }
 
-/// Commits a batch in one transaction, a lone write in one statement, and tells what became of each, in order.
+/// Commits a batch in one transaction, a lone entry in one statement, and tells what became of each, in order.
 pub async fn commit(conn: &mut Conn, batch: &[Write], now: DateTime<Utc>) -> Result<Vec<Result<Written>>, Trouble> {
     if let [Write::Entry(alone)] = batch {
         // What is in its way is found out the long way.
@@ -45,9 +68,24 @@ pub async fn commit(conn: &mut Conn, batch: &[Write], now: DateTime<Utc>) -> Res
             Err(trouble) => return Err(trouble),
         }
     }
-    let appends: Vec<&Append> = batch.iter().map(|Write::Entry(append)| append).collect();
+    let appends: Vec<&Append> = batch.iter().filter_map(Write::append).collect();
     let mut tx = conn.begin().await?;
-    let outcomes = streams::append(&mut tx, &appends, now).await?;
+    let mut appended = match appends.is_empty() {
+        true => Vec::new().into_iter(),
+        false => streams::append(&mut tx, &appends, now).await?.into_iter(),
+    };
+    let (mut outcomes, mut receipts) = (Vec::with_capacity(batch.len()), Vec::new());
+    for write in batch {
+        let told = write.append().and_then(|_| appended.next()).transpose();
+        outcomes.push(match write {
+            Write::Entry(_) => told.map(|it| Written::Entry(it.expect("each append has an outcome"))),
+            Write::Receipt(receipt, _) => told.map(|it| {
+                receipts.push(*receipt);
+                Written::Receipt(it)
+            }),
+        });
+    }
+    conversations::raise(&mut tx, &receipts).await?;
     tx.commit().await?;
-    Ok(outcomes.into_iter().map(|it| it.map(Written::Entry)).collect())
+    Ok(outcomes)
 }

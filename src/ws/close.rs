@@ -40,3 +40,8 @@ pub const TOO_MANY: u16 = 4429;
 pub const fn comes_back(code: u16) -> bool {
     matches!(code, 1001 | INTERNAL | RESTART | 1013 | 4000..=4399)
 }
+
+/// Whether coming back with the same is in vain, though nothing is wrong with how the client speaks.
+pub const fn is_final(code: u16) -> bool {
+    matches!(code, UNAUTHENTICATED | FORBIDDEN | DISPLACED)
+}

@@ -5,20 +5,53 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::close;
-use super::frames::{Batch, Chunk};
+use super::frames::{Batch, Chunk, Protocol, lost};
 use super::members::Page;
 use super::topic::{BATCH_ENTRIES_MAX, Topic, one_write};
-use super::topics::Topics;
+use super::topics::{Position, Topics};
 use super::wire::Close;
+use crate::ids::{StreamId, UserId};
 use crate::storage::streams::Entered;
 
 const READS_MAX: u32 = 5;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// What an entry means for those who listen.
+enum Turn {
+    /// Somebody takes no part any more: what comes behind it is not theirs.
+    Left(UserId),
+    /// There is one more stream to hear.
+    Joined(StreamId, i64),
+}
+
+impl Turn {
+    fn of(entry: &Entered) -> Option<Turn> {
+        #[derive(Deserialize)]
+        struct Left {
+            user_id: UserId,
+        }
+        #[derive(Deserialize)]
+        struct Joined {
+            conversation_id: StreamId,
+            joined_seq: i64,
+        }
+        match &*entry.kind {
+            "member.removed" => serde_json::from_str(&entry.body).ok().map(|it: Left| Turn::Left(it.user_id)),
+            "conversation.joined" => {
+                let joined: Joined = serde_json::from_str(&entry.body).ok()?;
+                Some(Turn::Joined(joined.conversation_id, joined.joined_seq))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a fan-out does next.
 enum Step {
-    Write(Batch, Vec<Page>),
+    Write(Batch, Vec<Page>, Vec<Turn>),
     Read { after: i64, up_to: i64 },
     GiveUp(Close),
     Rest,
@@ -33,7 +66,10 @@ impl Topic {
             match self.take() {
                 Step::Rest => break,
                 Step::GiveUp(close) => return self.give_up(&topics, &close),
-                Step::Write(batch, pages) => write(&batch, pages).await,
+                Step::Write(batch, pages, turns) => {
+                    write(&batch, pages).await;
+                    turns.iter().for_each(|it| self.turn(&topics, it));
+                }
                 Step::Read { after, up_to } => match topics.history.page(self.id, after, up_to).await {
                     Ok(page) if page.first().is_some_and(|it| it.seq == after + 1) => {
                         reads = 0;
@@ -61,7 +97,7 @@ impl Topic {
             let encode = move |protocol| {
                 told.iter().map(|(kind, value)| Chunk::volatile(id, kind, value, protocol)).collect::<Vec<_>>()
             };
-            return Step::Write(Batch::new(encode), state.members.pages());
+            return Step::Write(Batch::new(encode), state.members.pages(), Vec::new());
         }
         let after = state.head;
         match state.pending.front().map(|it| it.seq) {
@@ -73,7 +109,9 @@ impl Topic {
                 return Step::Rest;
             }
         }
-        let count = one_write(state.pending.iter());
+        let fits = one_write(state.pending.iter());
+        let left = state.pending.iter().take(fits).position(|it| it.kind == "member.removed");
+        let count = left.map_or(fits, |at| at + 1);
         let entries: Vec<_> = state.pending.drain(..count).collect();
         state.pending_bytes -= entries.iter().map(|it| it.body.len()).sum::<usize>();
         state.head = entries.last().map_or(after, |it| it.seq);
@@ -81,9 +119,34 @@ impl Topic {
         let surplus = state.recent.len().saturating_sub(BATCH_ENTRIES_MAX);
         state.recent.drain(..surplus);
         self.moved.notify_waiters();
+        let turns = entries.iter().filter_map(|it| Turn::of(it)).collect();
         let (id, epoch, pages) = (self.id, state.epoch, state.members.pages());
         let encode = move |protocol| vec![Chunk::of(id, epoch, entries.iter().map(AsRef::as_ref), protocol)];
-        Step::Write(Batch::new(encode), pages)
+        Step::Write(Batch::new(encode), pages, turns)
+    }
+
+    /// Does what an entry means, once it was told.
+    fn turn(self: &Arc<Self>, topics: &Topics, turn: &Turn) {
+        let pages = self.state.lock().members.pages();
+        for session in pages.iter().flat_map(|it| it.iter()) {
+            match *turn {
+                Turn::Left(user) if session.who().is_some_and(|it| it.user == user) => {
+                    topics.leave(session, self.id);
+                    session.send(&lost(self.id, session.protocol));
+                }
+                // A native client follows what it wants to.
+                Turn::Joined(stream, seq) if session.protocol != Protocol::Native => {
+                    let (topics, session) = (topics.clone(), session.clone());
+                    topics.root.clone().task("topics", async move {
+                        let place = Position { epoch: 1, seq };
+                        if topics.follow(&session, stream, Some(place)).await.is_err() {
+                            session.close(&Close::new(close::STORE, "history_unavailable"));
+                        }
+                    });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Puts what was read before what is pending.

@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
+use super::close::is_final;
 use super::offset::Offset;
 use super::wire::{self, Close};
 use crate::ids::{EntryId, StreamId, UserId};
@@ -23,6 +25,25 @@ pub enum Protocol {
     /// Server-sent events.
     Sse,
 }
+
+/// Everything that a client may be told, by the name of its frame.
+pub const OPS: [&str; 15] = [
+    "auth_expiring",
+    "close",
+    "connected",
+    "error",
+    "event",
+    "message_sent",
+    "ping",
+    "pong",
+    "presence",
+    "reconnect",
+    "reply",
+    "reset",
+    "resumed",
+    "user_online",
+    "volatile",
+];
 
 /// How far a client has heard a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +111,13 @@ impl Chunk {
         Chunk { mark: Some(mark), ..Chunk::told(protocol, "reset", &object) }
     }
 
-    /// Encodes a value that is kept nowhere.
+    /// Encodes a value that is kept nowhere. What stands behind a colon in its kind tells it from others, and is not said.
     pub fn volatile(topic: StreamId, kind: &str, value: &str, protocol: Protocol) -> Chunk {
-        let object = format!(r#"{{"topic":"{topic}","kind":{},"body":{value}}}"#, quoted(kind));
+        let said = kind.split(':').next().unwrap_or_default();
+        let object = format!(r#"{{"topic":"{topic}","kind":{},"body":{value}}}"#, quoted(said));
         let mut out = BytesMut::new();
-        protocol.put(&mut out, "volatile", kind, &object, None);
-        let (low, high) = topic.0.as_u64_pair();
-        let key = kind.bytes().fold(low ^ high, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        Chunk { replaces: Some(key), ..Chunk::new(out.freeze(), 1) }
+        protocol.put(&mut out, "volatile", said, &object, None);
+        Chunk { replaces: Some(key(topic.0, kind)), ..Chunk::new(out.freeze(), 1) }
     }
 
     /// Asks whether a client is still there.
@@ -109,6 +129,17 @@ impl Chunk {
         };
         Chunk::new(Bytes::from_static(ping), 1)
     }
+}
+
+/// Says that a stream is not heard any more: it is not there, or not for this client.
+pub(super) fn lost(stream: StreamId, protocol: Protocol) -> Chunk {
+    Chunk::told(protocol, "reset", &format!(r#"{{"stream":"{stream}","reason":"not_found"}}"#))
+}
+
+/// What a value of a kind is known by while it waits: the next one takes its place.
+pub(super) fn key(about: Uuid, kind: &str) -> u64 {
+    let (low, high) = about.as_u64_pair();
+    kind.bytes().fold(low ^ high, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Why a position cannot be served, in a word.
@@ -167,6 +198,7 @@ fn event(stream: StreamId, epoch: i64, entry: &Entered) -> String {
 impl Protocol {
     /// Appends an object under its name: `op` for clients of ours, `name` for the others.
     fn put(self, out: &mut BytesMut, op: &str, name: &str, object: &str, offset: Option<&str>) {
+        debug_assert!(OPS.contains(&op), "{op} is not described");
         match self {
             Protocol::Native => {
                 let comma = if object == "{}" { "" } else { "," };
@@ -190,8 +222,13 @@ impl Protocol {
 
     /// Encodes the last word.
     pub fn close(self, close: &Close) -> Bytes {
-        if self != Protocol::Sse {
-            return close.frame();
+        match self {
+            // A stock client that is only cut off comes back at once, and with the same.
+            Protocol::SocketIo if is_final(close.code) => {
+                return [wire::frame(wire::TEXT, b"41"), close.frame()].concat().into();
+            }
+            Protocol::SocketIo | Protocol::Native => return close.frame(),
+            Protocol::Sse => {}
         }
         let object = format!(r#"{{"code":{},"reason":{}}}"#, close.code, quoted(&close.reason));
         Chunk::told(self, "close", &object).bytes

@@ -7,14 +7,20 @@
 //! token, log line and counters. Then the session runs in the connection's own task, which still counts as one, and
 //! hears when the server stops.
 
+mod bonds;
+pub mod calls;
+mod chat_calls;
 pub mod close;
 mod fanout;
 pub mod frames;
 pub mod heartbeat;
+pub mod house;
 mod members;
 pub mod native;
 pub mod offset;
 pub mod outbox;
+pub mod presence;
+pub mod recall;
 pub mod requests;
 pub mod roll;
 pub mod session;
@@ -39,13 +45,16 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use self::heartbeat::Heartbeat;
+use self::offset::Offset;
 use self::outbox::Room;
+use self::recall::Recall;
 use self::requests::Talk;
 use self::roll::Roll;
 use self::session::Session;
 use self::topics::{History, Topics};
 use self::wire::Reader;
 use crate::actors::kernel::Root;
+use crate::actors::presence::rules::DeviceKind;
 use crate::clock::Clock;
 use crate::config::SocketsConfig;
 use crate::error::Error;
@@ -64,6 +73,8 @@ pub struct Sockets {
     pub root: Root,
     /// Everybody who is connected.
     pub roll: Roll,
+    /// What stock clients have heard.
+    pub recall: Recall,
     /// Everything that somebody listens to.
     pub topics: Topics,
     heartbeat: Heartbeat,
@@ -79,6 +90,7 @@ impl Sockets {
             room: Room { bytes_max: config.outbox_bytes_max, frames_max: config.outbox_frames_max },
             topics: Topics::new(root, history, config.replay_entries_max),
             roll: Roll::default(),
+            recall: Recall::default(),
             root: root.clone(),
             clock: clock.clone(),
             stop: OnceLock::new(),
@@ -98,6 +110,12 @@ impl Sockets {
         sockets
     }
 
+    /// Whether a position is young enough to come back to.
+    pub fn recovers(&self, offset: &Offset) -> bool {
+        let age = (self.clock.now() - offset.at).to_std().unwrap_or_default();
+        age <= self.config.recovers_within
+    }
+
     /// Hears of the server's stop from the first socket that comes: then everybody is sent away, to come back.
     fn heed(self: &Arc<Self>, stopping: &watch::Receiver<bool>) {
         self.stop.get_or_init(|| {
@@ -115,6 +133,8 @@ impl Sockets {
 pub struct Upgrade {
     /// From where it comes, seen past the proxies that are trusted.
     pub address: IpAddr,
+    /// What sends it, as far as it says.
+    pub device: DeviceKind,
     accept: HeaderValue,
     link: Arc<Link>,
 }
@@ -184,7 +204,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         }
         let accept = derive_accept_key(key.as_bytes());
         let accept = HeaderValue::from_str(&accept).expect("base64 is header text");
-        Ok(Upgrade { accept, address: about.address, link: about.link.clone() })
+        let agent = headers.get(header::USER_AGENT).map(text).unwrap_or_default();
+        Ok(Upgrade { accept, device: DeviceKind::of(agent), address: about.address, link: about.link.clone() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Folio's own protocol: JSON texts on a WebSocket. Every frame stands in `docs/protocol.md`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::close;
 use super::frames::{Chunk, Protocol};
-use super::requests::{Proof, Requests, Talk, Turn, too_often};
+use super::requests::{Proof, Requests, Talk, Turn, floors_of, look_again, sign_in, too_often};
 use super::session::Session;
 use super::topics::{Followed, Position};
 use super::wire::{Close, Incoming};
@@ -19,6 +20,9 @@ use super::{Sockets, Upgrade};
 use crate::error::{Error, Result};
 use crate::http::error::Refusal;
 use crate::ids::StreamId;
+
+/// Everything that a client may say.
+pub const OPS: [&str; 7] = ["connect", "follow", "ping", "pong", "request", "token", "unfollow"];
 
 const DEPTH_MAX: usize = 32;
 const NO_STREAM: Error = Error::Malformed("a stream is needed");
@@ -29,6 +33,7 @@ const NO_STREAM: Error = Error::Malformed("a stream is needed");
 /// When there is no place for it.
 pub fn serve<R: Requests>(upgrade: Upgrade, sockets: &Arc<Sockets>, requests: &Arc<R>) -> Result<Response, Refusal> {
     let session = Session::open(sockets, Protocol::Native, upgrade.address)?;
+    session.is_a(upgrade.device);
     let native = Native { requests: requests.clone(), phase: Arc::default() };
     Ok(upgrade.converse(session, Arc::new(native), |_| ()))
 }
@@ -157,7 +162,11 @@ impl<R: Requests> Native<R> {
             ("follow", _) => said.stream.ok_or(NO_STREAM).and_then(|stream| {
                 let (session, requests) = (from.clone(), self.requests.clone());
                 let place = Place { stream, epoch: said.epoch, seq: said.seq };
-                turn.begin(from, async move { follow(&session, &*requests, id, place).await })
+                turn.begin(from, async move {
+                    let told = follow(&session, &*requests, &HashMap::new(), id, place).await?;
+                    look_again(&*requests, &session, vec![stream]).await?;
+                    Ok(told)
+                })
             }),
             ("unfollow", _) => said.stream.ok_or(NO_STREAM).map(|stream| {
                 from.sockets.topics.leave(from, stream);
@@ -169,12 +178,12 @@ impl<R: Requests> Native<R> {
 
     /// Signs in, and resumes what the first frame names; or goes on with another token.
     fn sign_in(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
-        let known = self.requests.identify(Proof::either(said.token, said.ticket)?);
+        let proof = Proof::either(said.token, said.ticket)?;
         let (session, requests, phase) = (from.clone(), self.requests.clone(), self.phase.clone());
         let (id, wish, streams, before) = (said.id, said.ping_ms, said.streams, *phase.lock());
         let begun = turn.begin(from, async move {
             let first = session.who().is_none();
-            match known.await.and_then(|it| session.sign_in(it.person, it.lives)) {
+            match sign_in(&*requests, &session, proof).await.map(drop) {
                 Err(Error::Forbidden(why)) => return Err(Close::new(close::OUT_OF_TURN, why)),
                 Err(error) if first => return Err(nobody(&session, id, &error)),
                 Err(error) => return Ok(Some(refused(id, &error))),
@@ -182,10 +191,8 @@ impl<R: Requests> Native<R> {
                 Ok(()) => *phase.lock() = Phase::Connected,
             }
             session.send(&welcome(&session, id, wish));
-            for place in streams {
-                if let Some(told) = follow(&session, &*requests, None, place).await? {
-                    session.send(&told);
-                }
+            if !streams.is_empty() {
+                resume(&session, &*requests, streams).await?;
             }
             Ok(None)
         });
@@ -231,17 +238,37 @@ fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u32>) -> Chu
     frame("connected", json!({ "id": id, "user": user, "ping_ms": ping_ms, "pong_ms": pong_ms, "limits": limits }))
 }
 
+/// Brings to live what the first frame names, in its order.
+async fn resume<R: Requests>(session: &Arc<Session>, requests: &R, places: Vec<Place>) -> Result<(), Close> {
+    let who = session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
+    let floors = floors_of(requests, who, places.len()).await?;
+    for place in &places {
+        if let Some(told) = follow(session, requests, &floors, None, *place).await? {
+            session.send(&told);
+        }
+    }
+    look_again(requests, session, places.into_iter().map(|it| it.stream).collect()).await
+}
+
 /// Brings one stream to live, or says why not. A history that cannot be read ends the session: it resumes later.
 async fn follow<R: Requests>(
     session: &Arc<Session>,
     requests: &R,
+    floors: &HashMap<StreamId, i64>,
     id: Option<u64>,
     Place { stream, epoch, seq }: Place,
 ) -> Result<Option<Chunk>, Close> {
-    let have = epoch.zip(seq).map(|(epoch, seq)| Position { epoch, seq: seq.max(0) });
-    let who = *session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
-    let followed = match requests.may_follow(who, stream).await {
-        Ok(()) => session.sockets.topics.follow(session, stream, have).await,
+    let who = session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
+    let floor = match floors.get(&stream) {
+        Some(floor) => Ok(*floor),
+        None => requests.may_follow(who, stream).await,
+    };
+    let followed = match floor {
+        Ok(floor) => {
+            // What was before is not theirs, so nothing of it is missing.
+            let have = epoch.zip(seq).map(|(epoch, seq)| Position { epoch, seq: seq.max(floor) });
+            session.sockets.topics.follow(session, stream, have).await
+        }
         Err(error) => Err(error),
     };
     let error = match followed {

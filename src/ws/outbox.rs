@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::frames::{Chunk, Mark};
+use super::recall::Marks;
 use super::wire;
 
 const SLICES_MAX: usize = 16;
@@ -48,6 +49,8 @@ pub struct Outbox {
     phase: Phase,
     client_closed: bool,
     delivered: Option<Mark>,
+    /// What was told in which order, where that is to be known later.
+    marks: Option<Box<Marks>>,
     /// Whoever writes what is queued: the session's task, or an answer that takes it.
     task: Option<Waker>,
     /// Replays that wait for room.
@@ -60,6 +63,7 @@ impl Outbox {
         if self.phase != Phase::Open {
             return;
         }
+        self.note(chunk);
         if self.queue.is_empty() {
             match io.map(|io| io.try_write(&chunk.bytes)) {
                 Some(Ok(written)) if written == chunk.bytes.len() => {
@@ -71,14 +75,34 @@ impl Outbox {
             }
             self.wake();
         }
-        self.queue(chunk.clone());
+        self.put(chunk.clone());
     }
 
     /// Queues without writing; the caller flushes later. A value that replaces one which still waits takes its place.
     pub fn queue(&mut self, chunk: Chunk) {
-        if self.phase != Phase::Open {
-            return;
+        if self.phase == Phase::Open {
+            self.note(&chunk);
+            self.put(chunk);
         }
+    }
+
+    fn note(&mut self, chunk: &Chunk) {
+        if let (Some(marks), Some(mark)) = (&mut self.marks, chunk.mark) {
+            marks.note(mark);
+        }
+    }
+
+    /// Begins to remember what is told.
+    pub(super) fn remember(&mut self) {
+        self.marks.get_or_insert_default();
+    }
+
+    /// What was told last, if it is remembered.
+    pub(super) fn marks(&self) -> Option<Marks> {
+        self.marks.as_deref().cloned()
+    }
+
+    fn put(&mut self, chunk: Chunk) {
         let skip = usize::from(self.written > 0);
         let replaced =
             chunk.replaces.and_then(|key| self.queue.iter_mut().skip(skip).find(|it| it.replaces == Some(key)));

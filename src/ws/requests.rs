@@ -1,5 +1,6 @@
 //! What sessions pass on: the one way from a socket into the capabilities.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,12 +11,13 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::close;
-use super::frames::Chunk;
+use super::frames::{Chunk, lost};
 use super::offset::Offset;
 use super::session::Session;
 use super::topics::Position;
 use super::wire::{self, Close, Incoming};
 use crate::actors::auth::Person;
+use crate::actors::auth::tokens::Holder;
 use crate::clock::Moment;
 use crate::config::MessageRate;
 use crate::error::{Error, RETRY_AFTER, Result};
@@ -33,8 +35,8 @@ pub enum Proof {
 /// Who somebody turned out to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// The person.
-    pub person: Person,
+    /// The person, and the grants of what was shown.
+    pub holder: Holder,
     /// How long what was shown is good for; `None` for as long as the socket lasts.
     pub lives: Option<Duration>,
 }
@@ -44,8 +46,17 @@ pub trait Requests: Send + Sync + 'static {
     /// Tells who shows a token or a ticket.
     fn identify(&self, proof: Proof) -> BoxFuture<'static, Result<Known>>;
 
-    /// Lets a session follow a stream, or says why not; what may not be seen is not found.
-    fn may_follow(&self, who: Person, stream: StreamId) -> BoxFuture<'static, Result<()>>;
+    /// Hears that a session has signed in, or has shown another token. Whoever was cut off meanwhile is refused.
+    ///
+    /// # Errors
+    /// When what was shown is good no more.
+    fn arrived(&self, session: &Arc<Session>) -> Result<()>;
+
+    /// From which place on somebody may follow a stream; what may not be seen is not found.
+    fn may_follow(&self, who: Person, stream: StreamId) -> BoxFuture<'static, Result<i64>>;
+
+    /// The same of every stream that concerns somebody; of many at least of those in which most happens.
+    fn floors(&self, who: Person) -> BoxFuture<'static, Result<HashMap<StreamId, i64>>>;
 
     /// Names what a stock client hears without asking, each from where: after an offset it goes on, without one it
     /// begins at the end.
@@ -55,6 +66,18 @@ pub trait Requests: Send + Sync + 'static {
     fn call(&self, from: &Arc<Session>, name: &str, body: &RawValue) -> BoxFuture<'static, Result<String>>;
 }
 
+/// Signs a session in by what its client shows.
+///
+/// # Errors
+/// When that is nothing good, or somebody else is signed in.
+pub async fn sign_in<R: Requests>(requests: &R, session: &Arc<Session>, proof: Proof) -> Result<Person> {
+    let Known { holder, lives } = requests.identify(proof).await?;
+    session.sign_in(holder, lives)?;
+    // On the roll now: whoever is cut off from here on is found there.
+    requests.arrived(session).inspect_err(|error| session.close(&Close::new(close::UNAUTHENTICATED, error.code())))?;
+    Ok(holder.person)
+}
+
 /// A stream, and the place to go on from.
 pub type Following = (StreamId, Option<Position>);
 
@@ -62,12 +85,58 @@ pub type Following = (StreamId, Option<Position>);
 ///
 /// # Errors
 /// When a history cannot be read: the session comes back later.
-pub async fn follow_all(session: &Arc<Session>, streams: Vec<Following>) -> Result<(), Close> {
-    for (stream, have) in streams {
-        let followed = session.sockets.topics.follow(session, stream, have).await;
-        followed.map_err(|_| Close::new(close::STORE, "history_unavailable"))?;
+pub async fn follow_all<R: Requests>(
+    requests: &R,
+    session: &Arc<Session>,
+    streams: Vec<Following>,
+) -> Result<(), Close> {
+    for (stream, have) in &streams {
+        session.sockets.topics.follow(session, *stream, *have).await.map_err(|_| away())?;
+    }
+    let streams = streams.into_iter().map(|it| it.0).collect();
+    look_again(requests, session, streams).await
+}
+
+/// Looks again at streams that were begun to be followed: whoever was taken out meanwhile was not noticed there yet.
+///
+/// # Errors
+/// When nobody can tell.
+pub async fn look_again<R: Requests>(
+    requests: &R,
+    session: &Arc<Session>,
+    streams: Vec<StreamId>,
+) -> Result<(), Close> {
+    let Some(who) = session.who() else { return Ok(()) };
+    let floors = floors_of(requests, who, streams.len()).await?;
+    let topics = &session.sockets.topics;
+    for stream in streams.into_iter().filter(|it| !floors.contains_key(it) && topics.follows(session, *it)) {
+        match requests.may_follow(who, stream).await {
+            Ok(_) => {}
+            Err(error) if error.retry_after().is_some() => return Err(away()),
+            Err(_) => {
+                topics.leave(session, stream);
+                session.send(&lost(stream, session.protocol));
+            }
+        }
     }
     Ok(())
+}
+
+/// From where on somebody may follow their streams; nothing is read where one question tells.
+///
+/// # Errors
+/// When nobody can tell.
+pub(super) async fn floors_of<R: Requests>(
+    requests: &R,
+    who: Person,
+    streams: usize,
+) -> Result<HashMap<StreamId, i64>, Close> {
+    if streams > 1 { requests.floors(who).await.map_err(|_| away()) } else { Ok(HashMap::new()) }
+}
+
+/// What cannot be read now may be read later.
+fn away() -> Close {
+    Close::new(close::STORE, "history_unavailable")
 }
 
 impl Proof {

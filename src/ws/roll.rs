@@ -8,18 +8,15 @@ use dashmap::DashMap;
 use super::close;
 use super::session::Session;
 use super::wire::Close;
-use crate::actors::auth::Person;
+use crate::actors::auth::tokens::Holder;
 use crate::error::{Error, RETRY_AFTER, Result};
-use crate::ids::{SessionId, UserId};
-
-/// A sign-in, and a session on it.
-type Device = (SessionId, Weak<Session>);
+use crate::ids::UserId;
 
 /// Everybody who is connected.
 #[derive(Default)]
 pub struct Roll {
     by_address: Arc<DashMap<IpAddr, usize>>,
-    by_user: Arc<DashMap<UserId, Vec<Device>>>,
+    by_user: Arc<DashMap<UserId, Vec<Weak<Session>>>>,
 }
 
 /// A place among those of an address; free again when it is dropped.
@@ -53,21 +50,21 @@ impl Roll {
     }
 
     /// Notes whose session this is. Above the limit the one that came first has to go.
-    pub(super) fn sign_in(&self, session: &Arc<Session>, person: Person, devices_max: usize) {
-        let mut devices = self.by_user.entry(person.user).or_default();
+    pub(super) fn sign_in(&self, session: &Arc<Session>, user: UserId, devices_max: usize) {
+        let mut devices = self.by_user.entry(user).or_default();
         let this = Arc::downgrade(session);
-        if devices.iter().any(|it| it.1.ptr_eq(&this)) {
+        if devices.iter().any(|it| it.ptr_eq(&this)) {
             return;
         }
-        devices.push((person.session, this.clone()));
+        devices.push(this.clone());
         let surplus = devices.len().saturating_sub(devices_max);
-        let displaced: Vec<_> = devices.drain(..surplus).filter_map(|it| it.1.upgrade()).collect();
+        let displaced: Vec<_> = devices.drain(..surplus).filter_map(|it| it.upgrade()).collect();
         drop(devices);
         displaced.iter().for_each(|it| it.close(&Close::new(close::DISPLACED, "too_many_devices")));
         let by_user = self.by_user.clone();
-        session.at_end(move || {
-            by_user.remove_if_mut(&person.user, |_, devices| {
-                devices.retain(|it| !it.1.ptr_eq(&this));
+        session.at_end(move |_| {
+            by_user.remove_if_mut(&user, |_, devices| {
+                devices.retain(|it| !it.ptr_eq(&this));
                 devices.is_empty()
             });
         });
@@ -76,17 +73,20 @@ impl Roll {
     /// The sessions of a user; one that says goodbye is none any more.
     pub fn of(&self, user: UserId) -> Vec<Arc<Session>> {
         let devices = self.by_user.get(&user);
-        let sessions = devices.iter().flat_map(|it| it.iter()).filter_map(|it| it.1.upgrade());
+        let sessions = devices.iter().flat_map(|it| it.iter()).filter_map(Weak::upgrade);
         sessions.filter(|it| it.outbox(|outbox| outbox.is_open())).collect()
     }
 
-    /// Closes the sessions of a user, or those of one sign-in: it was revoked, or its user was.
-    pub fn cut(&self, user: UserId, sign_in: Option<SessionId>, close: &Close) {
-        let meant = |it: &&Device| sign_in.is_none_or(|sign_in| it.0 == sign_in);
-        let devices = self.by_user.get(&user);
-        let cut: Vec<_> =
-            devices.iter().flat_map(|it| it.iter()).filter(meant).filter_map(|it| it.1.upgrade()).collect();
-        drop(devices);
+    /// Closes every session whose holder is meant: those of one user, or of all.
+    pub fn cut(&self, user: Option<UserId>, meant: impl Fn(&Holder) -> bool, close: &Close) {
+        let meant = |it: &Arc<Session>| it.holder().is_some_and(|it| meant(&it));
+        let cut: Vec<_> = match user {
+            Some(user) => self.of(user).into_iter().filter(meant).collect(),
+            None => {
+                let all = self.by_user.iter();
+                all.flat_map(|it| it.iter().filter_map(Weak::upgrade).filter(meant).collect::<Vec<_>>()).collect()
+            }
+        };
         cut.iter().for_each(|it| it.close(close));
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Written by: publishers, directly. Ends: once, by whoever notices first, and takes every bond along.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Shutdown};
@@ -15,14 +16,17 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Sockets;
+use super::bonds::Bonds;
+use super::close;
 use super::frames::{Chunk, Protocol};
 use super::outbox::Outbox;
 use super::requests::Bucket;
-use super::topic::Topic;
 use super::wire::Close;
-use super::{close, topics};
 use crate::actors::auth::Person;
+use crate::actors::auth::tokens::Holder;
+use crate::actors::presence::rules::DeviceKind;
 use crate::error::{Error, Result};
+use crate::ids::UserId;
 
 /// What the kernel may hold unsent for a client: frames wait in the outbox, which is bounded and can be dropped, not
 /// in a send buffer that grows to megabytes.
@@ -30,16 +34,6 @@ const UNSENT_BYTES_MAX: u32 = 64 << 10;
 
 /// Messages in a row that could not be followed before the client is sent away.
 const STRIKES_MAX: u32 = 10;
-
-/// A topic, and the page of it that holds the session.
-type Joined = (Arc<Topic>, usize);
-
-/// What has to be undone at the end.
-#[derive(Default)]
-struct Bonds {
-    joined: Vec<Joined>,
-    at_end: Vec<Box<dyn FnOnce() + Send>>,
-}
 
 /// One client.
 pub struct Session {
@@ -49,7 +43,7 @@ pub struct Session {
     pub address: IpAddr,
     /// What all sessions share.
     pub sockets: Arc<Sockets>,
-    who: OnceLock<Person>,
+    who: Mutex<Option<Holder>>,
     /// Readings of the heartbeat's clock: when the client was last heard (or began to close), and last asked.
     pub(super) heard: AtomicU32,
     pub(super) pinged: AtomicU32,
@@ -62,8 +56,16 @@ pub struct Session {
     bucket: Mutex<Bucket>,
     io: OnceLock<TcpStream>,
     outbox: Mutex<Outbox>,
+    /// What it is, as far as it says.
+    kind: OnceLock<DeviceKind>,
+    /// What presence knows it by.
+    pub(super) device: OnceLock<u64>,
+    /// Those of whom it hears whether they are here.
+    pub(super) followed: Mutex<Option<HashSet<UserId>>>,
+    /// Whether it ended as its client or the house wanted, not by an accident.
+    pub(super) goodbye: AtomicBool,
     /// `None` once the session is over.
-    bonds: Mutex<Option<Bonds>>,
+    pub(super) bonds: Mutex<Option<Bonds>>,
 }
 
 impl Session {
@@ -80,7 +82,7 @@ impl Session {
             protocol,
             address,
             sockets: sockets.clone(),
-            who: OnceLock::new(),
+            who: Mutex::default(),
             heard: AtomicU32::new(0),
             pinged: AtomicU32::new(0),
             ping_every_ms: AtomicU32::new(0),
@@ -91,9 +93,13 @@ impl Session {
             bucket: Mutex::new(Bucket::full(sockets.config.messages, sockets.clock.moment())),
             io: OnceLock::new(),
             outbox: Mutex::default(),
+            kind: OnceLock::new(),
+            device: OnceLock::new(),
+            followed: Mutex::default(),
+            goodbye: AtomicBool::new(false),
             bonds: Mutex::new(Some(Bonds::default())),
         });
-        session.at_end(move || drop(place));
+        session.at_end(move |_| drop(place));
         sockets.heartbeat.welcome(&session);
         session.good_for(sockets.config.connect_within);
         Ok(session)
@@ -155,6 +161,7 @@ impl Session {
         if outbox.is_open() {
             outbox.close(Some(self.protocol.close(close)));
             drop(outbox);
+            self.goodbye.fetch_or(!close::comes_back(close.code), Relaxed);
             self.sockets.heartbeat.bid_farewell(self);
         }
     }
@@ -184,26 +191,54 @@ impl Session {
         .await
     }
 
+    /// Notes what it is.
+    pub fn is_a(&self, kind: DeviceKind) {
+        let _ = self.kind.set(kind);
+    }
+
+    /// What it is.
+    pub(super) fn kind(&self) -> DeviceKind {
+        self.kind.get().copied().unwrap_or_default()
+    }
+
+    /// For how long nothing was heard of it; `None` if it said goodbye.
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        let heard_ms = self.sockets.heartbeat.now().wrapping_sub(self.heard.load(Relaxed));
+        // A listener says nothing; and asking a client puts what was heard a moment behind.
+        let silent_ms = if self.protocol == Protocol::Sse { 0 } else { heard_ms as i32 };
+        let silent = Duration::from_millis(u64::try_from(silent_ms).unwrap_or_default());
+        (!self.goodbye.load(Relaxed)).then_some(silent)
+    }
+
     /// Who it is; `None` before anybody has signed in.
-    pub fn who(&self) -> Option<&Person> {
-        self.who.get()
+    pub fn who(&self) -> Option<Person> {
+        self.holder().map(|it| it.person)
+    }
+
+    /// The same, and under how many grants.
+    pub fn holder(&self) -> Option<Holder> {
+        *self.who.lock()
     }
 
     /// Notes who it is. Whoever has more devices than may be loses the one that came first.
     ///
     /// # Errors
     /// When somebody else is signed in here.
-    pub fn sign_in(self: &Arc<Self>, person: Person, lives: Option<Duration>) -> Result<()> {
-        let who = self.who.get_or_init(|| person);
-        if who.user != person.user {
-            return Err(Error::Forbidden("another user is signed in here"));
+    pub fn sign_in(self: &Arc<Self>, holder: Holder, lives: Option<Duration>) -> Result<()> {
+        let user = holder.person.user;
+        {
+            let mut who = self.who.lock();
+            if who.is_some_and(|it| it.person.user != user) {
+                return Err(Error::Forbidden("another user is signed in here"));
+            }
+            *who = Some(holder);
         }
         match lives {
             Some(lives) => self.good_for(lives),
             None => self.until.store(0, Relaxed),
         }
         self.warned.store(false, Relaxed);
-        self.sockets.roll.sign_in(self, person, self.sockets.config.sessions_per_user_max);
+        self.sockets.roll.sign_in(self, user, self.sockets.config.sessions_per_user_max);
         Ok(())
     }
 
@@ -234,39 +269,6 @@ impl Session {
         if strikes < STRIKES_MAX { Ok(()) } else { Err(Close::new(close::POLICY, "too many bad messages")) }
     }
 
-    /// Does something when the session ends; at once, if it has ended.
-    pub fn at_end(&self, act: impl FnOnce() + Send + 'static) {
-        match self.bonds.lock().as_mut() {
-            Some(bonds) => bonds.at_end.push(Box::new(act)),
-            None => act(),
-        }
-    }
-
-    /// Notes a topic joined. An error means that the session must not be added.
-    pub(super) fn note_joined(&self, topic: &Arc<Topic>, page: usize) -> Result<(), topics::Followed> {
-        let mut bonds = self.bonds.lock();
-        let Some(bonds) = bonds.as_mut() else { return Err(topics::Followed::Gone) };
-        match bonds.joined.len() {
-            _ if bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)) => Err(topics::Followed::Already),
-            count if count >= self.sockets.config.topics_max => Err(topics::Followed::TooMany),
-            _ => {
-                bonds.joined.push((topic.clone(), page));
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn follows(&self, topic: &Arc<Topic>) -> bool {
-        self.bonds.lock().iter().any(|bonds| bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)))
-    }
-
-    pub(super) fn note_left(&self, topic: &Arc<Topic>) -> Option<usize> {
-        let mut bonds = self.bonds.lock();
-        let joined = &mut bonds.as_mut()?.joined;
-        let at = joined.iter().position(|it| Arc::ptr_eq(&it.0, topic))?;
-        Some(joined.swap_remove(at).1)
-    }
-
     /// Ends the session: leaves all topics, and shuts the socket. A second time does nothing.
     pub fn end(&self) {
         // A statement of its own: this lock must not be held while a topic's is taken.
@@ -287,6 +289,6 @@ impl Session {
             }
             let _ = SockRef::from(io).shutdown(Shutdown::Both);
         }
-        bonds.at_end.into_iter().for_each(|act| act());
+        bonds.at_end.into_iter().for_each(|act| act(self));
     }
 }

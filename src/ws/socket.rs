@@ -152,6 +152,7 @@ impl<T: Talk> Socket<T> {
         });
         self.finish(turn, end.or(fed.err()));
         if by_client {
+            self.session.goodbye.store(true, Relaxed);
             self.session.outbox(Outbox::client_closed);
         }
     }

@@ -7,15 +7,24 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use hyper::header::{self, HeaderMap, HeaderValue};
 
+use super::frames::{Chunk, Mark, Protocol};
 use super::offset::Offset;
+use super::requests::{Requests, follow_all};
 use super::session::Session;
+use super::wire::Close;
+use super::{Sockets, close};
+use crate::actors::auth::Client;
+use crate::actors::auth::tokens::Claims;
+use crate::actors::presence::rules::DeviceKind;
 use crate::error::Result;
+use crate::storage::streams::Why;
 
 const BODY_BYTES: usize = 64 << 10;
 
@@ -26,6 +35,40 @@ const BODY_BYTES: usize = 64 << 10;
 pub fn last_event_id(headers: &HeaderMap) -> Result<Option<Offset>> {
     let value = headers.get("last-event-id").filter(|it| !it.is_empty());
     value.map(|it| it.to_str().unwrap_or_default().parse()).transpose()
+}
+
+/// Answers with what concerns the holder of a token, from the last event heard or from now.
+///
+/// # Errors
+/// When there is no place for one more session, or the holder was cut off.
+pub fn serve<R: Requests>(
+    sockets: &Arc<Sockets>,
+    requests: &Arc<R>,
+    client: &Client,
+    claims: &Claims,
+    since: Option<Offset>,
+) -> Result<Response> {
+    let session = Session::open(sockets, Protocol::Sse, client.address)?;
+    session.is_a(DeviceKind::of(&client.device));
+    let answer = answer(session.clone());
+    let left = u64::try_from(claims.exp - sockets.clock.now().timestamp()).unwrap_or_default();
+    session.sign_in(claims.holder(), Some(Duration::from_secs(left)))?;
+    requests.arrived(&session)?;
+    let kept = since.filter(|it| sockets.recovers(it));
+    if let Some(lost) = since.filter(|_| kept.is_none()) {
+        let mark = Mark { stream: lost.stream, seq: lost.seq };
+        session.send(&Chunk::reset(mark, lost.epoch, Why::Expired, Protocol::Sse));
+    }
+    let (streams, requests) = (requests.streams(claims.holder().person, kept), requests.clone());
+    sockets.root.task("requests", async move {
+        let unavailable = |_| Close::new(close::STORE, "history_unavailable");
+        let followed = match streams.await.map_err(unavailable) {
+            Ok(streams) => follow_all(&*requests, &session, streams).await,
+            Err(close) => Err(close),
+        };
+        followed.unwrap_or_else(|close| session.close(&close));
+    });
+    Ok(answer)
 }
 
 /// Answers with everything that the session is told, until it ends.

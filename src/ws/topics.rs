@@ -176,6 +176,11 @@ impl Topics {
         Followed::Reset
     }
 
+    /// Whether a session follows a stream.
+    pub(super) fn follows(&self, session: &Session, id: StreamId) -> bool {
+        self.all.get(&id).is_some_and(|it| session.follows(&it))
+    }
+
     /// Lets a session leave. What it does not follow it need not leave.
     pub fn leave(&self, session: &Arc<Session>, id: StreamId) {
         let topic = self.all.get(&id).map(|it| it.clone());
@@ -218,6 +223,23 @@ impl Audience for Topics {
         if let Some(topic) = topic {
             topic.tell(self, kind, value);
         }
+    }
+
+    fn missed(&self) {
+        let topics = self.clone();
+        self.root.task("topics", async move {
+            let all: Vec<Arc<Topic>> = topics.all.iter().map(|it| it.clone()).collect();
+            for topic in all {
+                match topics.history.head(topic.id).await {
+                    Ok(stored) => topic.hint(&topics, stored.head),
+                    Err(error) => tracing::warn!(event = "topics.missed", %error, "a stream is not looked up"),
+                }
+            }
+        });
+    }
+
+    fn listens_to(&self, stream: StreamId) -> bool {
+        self.all.contains_key(&stream)
     }
 }
 

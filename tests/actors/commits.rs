@@ -63,7 +63,8 @@ impl Role for Talk {
     }
 
     fn settled(&mut self, outcome: Result<Written>, reply: Reply<Appended>) {
-        reply.send(outcome.map(|Written::Entry(appended)| {
+        reply.send(outcome.map(|written| {
+            let appended = written.entry().unwrap();
             if !appended.repeated {
                 // Those of a life before may still have come in between.
                 assert!(appended.seq > self.said, "{appended:?} after {}", self.said);

@@ -27,7 +27,7 @@ fn sender(client: usize) -> UserId {
     UserId(Uuid::from_u128(client as u128 + 1))
 }
 
-fn say(line: std::fmt::Arguments<'_>) -> Result<()> {
+pub fn say(line: std::fmt::Arguments<'_>) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").map_err(|_| Error::unavailable("broker"))
 }
 

@@ -1,6 +1,7 @@
 //! What happens when something dies.
 
 mod crash;
+mod ledger;
 mod objects;
 mod rabbitmq;
 mod redis;

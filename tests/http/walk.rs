@@ -23,6 +23,7 @@ const ROUTES: &[(&str, &str, Right)] = &[
     ("GET",    "/api/openapi.json",                    Right::Look),
     ("GET",    "/api/docs",                            Right::Look),
     ("GET",    "/api/docs/{file}",                     Right::Look),
+    ("GET",    "/api/v1/asyncapi.json",                Right::Look),
     ("POST",   "/api/v1/auth/register",                Right::Look),
     ("POST",   "/api/v1/auth/login",                   Right::Look),
     ("POST",   "/api/v1/auth/refresh",                 Right::Look),
@@ -70,6 +71,38 @@ const ROUTES: &[(&str, &str, Right)] = &[
     ("PUT",    "/api/v1/admin/users/{id}/ban",         Right::Moderate),
     ("DELETE", "/api/v1/admin/users/{id}/ban",         Right::Moderate),
     ("DELETE", "/api/v1/admin/users/{id}/sessions",    Right::Moderate),
+    ("GET",    "/api/v1/presence",                     Right::Own),
+    ("GET",    "/api/v1/presence/{user_id}",           Right::Own),
+    ("POST",   "/api/v1/realtime/ticket",              Right::Own),
+    ("GET",    "/api/v1/events",                       Right::Own),
+    ("GET",    "/ws",                                  Right::Look),
+    ("GET",    "/socket.io/",                          Right::Look),
+    ("POST",   "/socket.io/",                          Right::Look),
+    ("PUT",    "/socket.io/",                          Right::Look),
+    ("DELETE", "/api/v1/chat/conversations/{id}/members/{user_id}", Right::Own),
+    ("DELETE", "/api/v1/chat/conversations/{id}/messages/{seq}", Right::Own),
+    ("DELETE", "/api/v1/chat/conversations/{id}/messages/{seq}/reactions/{emoji}", Right::Own),
+    ("DELETE", "/api/v1/chat/conversations/{id}/pins/{seq}", Right::Own),
+    ("GET",    "/api/v1/chat/conversations",           Right::Own),
+    ("GET",    "/api/v1/chat/conversations/{id}",      Right::Own),
+    ("GET",    "/api/v1/chat/conversations/{id}/members", Right::Own),
+    ("GET",    "/api/v1/chat/conversations/{id}/messages", Right::Own),
+    ("GET",    "/api/v1/chat/conversations/{id}/messages/{seq}", Right::Own),
+    ("GET",    "/api/v1/chat/conversations/{id}/pins", Right::Own),
+    ("GET",    "/api/v1/chat/users/search",            Right::SeePeople),
+    ("PATCH",  "/api/v1/chat/conversations/{id}",      Right::Own),
+    ("PATCH",  "/api/v1/chat/conversations/{id}/messages/{seq}", Right::Own),
+    ("POST",   "/api/v1/chat/conversations",           Right::Own),
+    ("POST",   "/api/v1/chat/conversations/{id}/members", Right::Own),
+    ("POST",   "/api/v1/chat/conversations/{id}/messages", Right::Own),
+    ("POST",   "/api/v1/chat/conversations/{id}/typing", Right::Own),
+    ("POST",   "/api/v1/chat/register-user",           Right::TellOfPeople),
+    ("PUT",    "/api/v1/chat/conversations/{id}/draft", Right::Own),
+    ("PUT",    "/api/v1/chat/conversations/{id}/members/{user_id}", Right::Own),
+    ("PUT",    "/api/v1/chat/conversations/{id}/messages/{seq}/reactions/{emoji}", Right::Own),
+    ("PUT",    "/api/v1/chat/conversations/{id}/pins/{seq}", Right::Own),
+    ("PUT",    "/api/v1/chat/conversations/{id}/receipt", Right::Own),
+    ("PUT",    "/api/v1/chat/conversations/{id}/settings", Right::Own),
 ];
 
 /// What the shell says of somebody who has not the right; handlers refuse in words of their own.
@@ -91,7 +124,9 @@ fn filled(template: &str) -> String {
 }
 
 async fn asked(server: &Server, method: &str, path: &str, headers: &str) -> Heard {
-    say(server.address, ask(&format!("{method} {path}"), headers)).await.remove(0)
+    // An event source that comes back from nowhere is told so; others would listen for ever.
+    let headers = format!("{headers}Last-Event-ID: nonsense\r\n");
+    say(server.address, ask(&format!("{method} {path}"), &headers)).await.remove(0)
 }
 
 /// Whether the shell let it pass; what a handler says afterwards is its own business.

@@ -7,6 +7,7 @@ mod bus;
 mod cache;
 mod db;
 mod leaving;
+mod live;
 mod mails;
 mod migrations;
 mod objects;

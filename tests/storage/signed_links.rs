@@ -31,7 +31,9 @@ async fn file_link(store: &Store) {
     let invalid = Err(Error::Forbidden("this link is not valid"));
     assert_eq!(verify("other", expires, signature), invalid);
     assert_eq!(verify(KEY, expires + 1, signature), invalid);
-    for wrong in ["", "00", &"0".repeat(64), &"ä".repeat(32), &signature[..62], &format!("{signature}00")] {
+    for wrong in
+        ["", "00", &"0".repeat(64), &"ä".repeat(32), &signature[..signature.len() - 2], &format!("{signature}00")]
+    {
         assert_eq!(verify(KEY, expires, wrong), invalid, "{wrong}");
     }
     store.clock.advance(Duration::from_secs(59));

@@ -66,6 +66,11 @@ impl Server {
         Server::launch(config, routes, Some(fresh)).await
     }
 
+    /// The whole product on a database that the test throws away itself.
+    pub async fn on(fresh: &Fresh) -> Server {
+        Server::launch(config(fresh, real()), folio::http::routes(), None).await
+    }
+
     /// A second node on the same backends. End it before the first.
     pub async fn beside(&self, routes: Routes) -> Server {
         let mut config = Config::clone(&self.app.config);

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod authenticator;
 pub mod brokers;
+pub mod device;
 pub mod engines;
 pub mod forge;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod settings;
 pub mod staff;
 pub mod stores;
 pub mod streams;
+pub mod talks;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -26,9 +28,9 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     tokio::spawn(future)
 }
 
-/// Waits until something holds, and fails when it does not within ten seconds.
+/// Waits until something holds, and fails when it does not within half a minute.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use folio::config::{
-    AuthConfig, BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, HttpConfig, LogConfig, LogFormat,
-    MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, Settings, WriterConfig,
+    AuthConfig, BrokerConfig, BusConfig, CacheConfig, ChatConfig, Config, DatabaseConfig, HttpConfig, LogConfig,
+    LogFormat, MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, Settings, WriterConfig,
 };
 
 const DAY: u64 = 24 * 3_600;
@@ -40,6 +40,7 @@ pub fn config(dir: &Path) -> Config {
         search: SearchConfig::Embedded { dir: dir.join("files") },
         writer: WriterConfig::default(),
         sockets: Settings { rate_limit: false, ..Settings::default() }.sockets(),
+        presence: Settings::default().presence(),
         auth: auth(),
         people: PeopleConfig {
             delete_after: Duration::from_secs(7 * DAY),
@@ -49,6 +50,7 @@ pub fn config(dir: &Path) -> Config {
             export_rows_max: 1_000,
             audit_lives: Duration::from_secs(180 * DAY),
         },
+        chat: ChatConfig { letters_max: 4_000, members_max: 100, attachments_max: 10, signs_max: 20, pins_max: 100 },
         mail: MailConfig {
             server: None,
             answer_within: ms(500),

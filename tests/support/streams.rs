@@ -14,7 +14,7 @@ use folio::storage::broker::Event;
 use folio::storage::bus::Bus;
 use folio::storage::db::Db;
 use folio::storage::streams::{Append, Appended, StreamStore};
-use folio::storage::writes::{Write, Written};
+use folio::storage::writes::Write;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -72,7 +72,7 @@ impl Node {
 }
 
 pub async fn done(pending: Pending) -> Result<Appended> {
-    pending.await.map(|Written::Entry(appended)| appended)
+    pending.await.map(|written| written.entry().unwrap())
 }
 
 pub async fn stream(db: &Db) -> StreamId {

@@ -1,10 +1,12 @@
 //! A capability of the tests' own, on streams of the real store: saying and hearing.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use folio::actors::auth::tokens::Holder;
 use folio::actors::auth::{Person, Role};
 use folio::actors::kernel::streams::Audience;
 use folio::error::{Error, Result};
@@ -12,12 +14,12 @@ use folio::http::error::Refusal;
 use folio::http::{App, Policy, Routes};
 use folio::ids::{SessionId, StreamId, UserId};
 use folio::storage::streams::{Append, Entered, Head};
-use folio::storage::writes::{Write, Written};
+use folio::storage::writes::Write;
 use folio::ws::frames::Protocol;
 use folio::ws::offset::Offset;
 use folio::ws::requests::{Following, Known, Proof, Requests, unknown};
 use folio::ws::session::Session;
-use folio::ws::socketio::{Engines, House as Rooms, Peer};
+use folio::ws::socketio::{Engines, Lobby, Peer};
 use folio::ws::topics::Position;
 use folio::ws::{Upgrade, native, sse};
 use futures_util::FutureExt;
@@ -37,6 +39,10 @@ pub struct House(App);
 /// A stream that nobody may see.
 pub const PRIVATE: StreamId = StreamId(Uuid::from_u128(0x0199_c1de_7c1a_7a30_8a60_0123_4567_89ab));
 
+pub fn holder(number: u128) -> Holder {
+    Holder { person: person(number), grants: 1 }
+}
+
 pub fn person(number: u128) -> Person {
     let (user, session) = (UserId(Uuid::from_u128(number)), SessionId(Uuid::from_u128(number + 100)));
     Person { user, session, role: Role::User }
@@ -46,16 +52,24 @@ impl Requests for House {
     fn identify(&self, proof: Proof) -> BoxFuture<'static, Result<Known>> {
         let lives = Some(std::time::Duration::from_secs(300));
         let known = match proof {
-            Proof::Token(token) if token == "ada" => Ok(Known { person: person(1), lives }),
-            Proof::Ticket(ticket) if ticket == "bob" => Ok(Known { person: person(2), lives: None }),
+            Proof::Token(token) if token == "ada" => Ok(Known { holder: holder(1), lives }),
+            Proof::Ticket(ticket) if ticket == "bob" => Ok(Known { holder: holder(2), lives: None }),
             Proof::Token(token) if token == "later" => Err(Error::unavailable("sign-in")),
             _ => Err(Error::Unauthenticated("the token is not valid")),
         };
         ready(known).boxed()
     }
 
-    fn may_follow(&self, _: Person, stream: StreamId) -> BoxFuture<'static, Result<()>> {
-        ready(if stream == PRIVATE { Err(Error::NotFound("stream")) } else { Ok(()) }).boxed()
+    fn arrived(&self, _: &Arc<Session>) -> Result<()> {
+        Ok(())
+    }
+
+    fn may_follow(&self, _: Person, stream: StreamId) -> BoxFuture<'static, Result<i64>> {
+        ready(if stream == PRIVATE { Err(Error::NotFound("stream")) } else { Ok(0) }).boxed()
+    }
+
+    fn floors(&self, _: Person) -> BoxFuture<'static, Result<HashMap<StreamId, i64>>> {
+        ready(Ok(HashMap::new())).boxed()
     }
 
     fn streams(&self, _: Person, since: Option<Offset>) -> BoxFuture<'static, Result<Vec<Following>>> {
@@ -87,7 +101,8 @@ impl Requests for House {
 pub async fn say(app: &App, stream: StreamId, who: Option<UserId>, text: &Value) -> Result<i64> {
     let body = json!({ "text": text }).to_string();
     let append = Append { body, sender: who, ..happens(stream, "message") };
-    let Written::Entry(it) = app.actors.writer.write(Write::Entry(append.clone()))?.await?;
+    let written = app.actors.writer.write(Write::Entry(append.clone()))?.await?;
+    let it = written.entry().expect("an entry makes one");
     let entered = Entered {
         seq: it.seq,
         id: it.id,
@@ -105,13 +120,13 @@ pub async fn say(app: &App, stream: StreamId, who: Option<UserId>, text: &Value)
 struct Made(Arc<OnceLock<(Arc<House>, Arc<Stock>)>>);
 
 /// Stock clients of the house.
-type Stock = Engines<Peer<Rooms<House>>>;
+type Stock = Engines<Peer<Lobby<House>>>;
 
 impl Made {
     fn of(&self, app: &App) -> &(Arc<House>, Arc<Stock>) {
         self.0.get_or_init(|| {
             let house = Arc::new(House(app.clone()));
-            let rooms = Arc::new(Rooms(house.clone()));
+            let rooms = Arc::new(Lobby(house.clone()));
             (house, Engines::new(&app.sockets, move |it| Peer::new(it, &rooms)))
         })
     }
@@ -144,7 +159,7 @@ async fn events(
 ) -> Result<Response, Refusal> {
     let have = sse::last_event_id(&headers)?.map(|it| Position { epoch: it.epoch, seq: it.seq });
     let session = Session::open(&app.sockets, Protocol::Sse, [127, 0, 0, 1].into())?;
-    session.sign_in(person(3), None)?;
+    session.sign_in(holder(3), None)?;
     let following = session.clone();
     app.actors.root.task("follow", async move {
         let topics = following.sockets.topics.clone();
@@ -156,7 +171,7 @@ async fn events(
 pub fn routes() -> Routes {
     let made = Extension(Made::default());
     let with = |(schemas, paths, router): UtoipaMethodRouter<App>| (schemas, paths, router.layer(made.clone()));
-    folio::http::routes()
+    Routes::default()
         .add(Policy::READ, with(routes!(socket)))
         .add(Policy::POLLING, with(routes!(stock)))
         .add(Policy::READ, routes!(events))

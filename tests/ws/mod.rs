@@ -1,14 +1,22 @@
 //! Live connections from outside: what is said on each transport, and what comes back.
 
+mod chat;
+mod chat_nodes;
+mod conversations;
+mod description;
 #[path = "../../examples/protocol_echo/echo.rs"]
 mod echo;
 mod engine_io;
+mod front_door;
 mod hostile;
 mod house;
 mod native;
+mod presence;
+mod process;
 mod socket_io;
 mod sse;
 mod stock_client;
+mod talks;
 
 use std::net::SocketAddr;
 use std::time::Duration;

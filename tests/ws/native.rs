@@ -224,9 +224,9 @@ async fn a_user_is_cut_from_every_device_and_the_first_makes_room_for_one_too_ma
     let (mut second, mut third) = (connected(&server, &json!([])).await, connected(&server, &json!([])).await);
     assert_eq!(first.ends().await, 4409);
     let (user, revoked) = (person(1).user, Close::new(4401, "revoked"));
-    server.app.sockets.roll.cut(user, Some(person(9).session), &revoked);
+    server.app.sockets.roll.cut(None, |it| it.person.session == person(9).session, &revoked);
     assert_eq!(server.app.sockets.roll.of(user).len(), 2, "another sign-in");
-    server.app.sockets.roll.cut(user, None, &revoked);
+    server.app.sockets.roll.cut(Some(user), |it| it.grants < 2, &revoked);
     assert_eq!((second.ends().await, third.ends().await), (4401, 4401));
     until("nobody is left", || server.app.sockets.roll.of(user).is_empty()).await;
     server.end().await;

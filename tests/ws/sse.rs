@@ -10,7 +10,7 @@ use crate::support::raw::get;
 use crate::support::streams;
 
 /// Reads until a text has come; returns everything read.
-async fn reads(stream: &mut TcpStream, text: &str) -> String {
+pub async fn reads(stream: &mut TcpStream, text: &str) -> String {
     let mut heard = Vec::new();
     while !String::from_utf8_lossy(&heard).contains(text) {
         assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "it ended: {}", String::from_utf8_lossy(&heard));

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use super::auth::{Auth, Client, Person};
+use super::conversations::Conversations;
 use super::kernel::Root;
 use super::profiles::Profiles;
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ pub struct Ways {
     pub auth: Auth,
     /// Shows profiles.
     pub profiles: Profiles,
+    /// Takes people out of what they took part in.
+    pub conversations: Conversations,
     /// Rung when an event was committed.
     pub committed: Arc<Notify>,
 }

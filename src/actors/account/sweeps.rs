@@ -76,6 +76,7 @@ impl Inner {
         tx.commit().await?;
         self.ways.committed.notify_one();
         self.ways.profiles.forget(user).await;
+        self.ways.conversations.depart(user).await?;
         while leaving::go_on(&self.db, user).await? {}
         Ok(())
     }

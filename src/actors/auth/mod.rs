@@ -17,6 +17,7 @@ pub mod rules;
 mod second_factor;
 mod sessions;
 mod sign_in;
+pub mod socket_tickets;
 pub mod tickets;
 pub mod tokens;
 mod totp;
@@ -81,6 +82,7 @@ struct Inner {
     devices: Devices,
     second_factors: SecondFactors,
     mail: Mail,
+    secret: Secret,
     /// Makes each refresh token of the one before.
     successors: hmac::Key,
     /// Whether addresses are limited in what they may cause without a password.
@@ -113,6 +115,7 @@ impl Auth {
             devices: Devices::new(&config.secret),
             second_factors: SecondFactors::new(&config.secret),
             mail: mail.clone(),
+            secret: config.secret.clone(),
             successors: key(&config.secret, "refresh tokens"),
             limited: config.http.rate_limit.is_some(),
             site: config.mail.site.clone(),

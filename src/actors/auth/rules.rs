@@ -152,6 +152,8 @@ pub enum Right {
     Own,
     /// To list and find people.
     SeePeople,
+    /// To tell of people whom another system knows.
+    TellOfPeople,
     /// To read any profile by its user's id, for another system.
     LookUpProfiles,
     /// To end somebody else's sessions and to keep somebody out.
@@ -187,6 +189,7 @@ pub const RULES: &[Rule] = &[
     Rule { right: Right::Look,           signed_out: true,  roles: EVERYBODY,                                      scope: None },
     Rule { right: Right::Own,            signed_out: false, roles: EVERYBODY,                                      scope: None },
     Rule { right: Right::SeePeople,      signed_out: false, roles: EVERYBODY,                                      scope: Some(Scope::UsersRead) },
+    Rule { right: Right::TellOfPeople,   signed_out: false, roles: &[],                                            scope: Some(Scope::UsersWrite) },
     Rule { right: Right::LookUpProfiles, signed_out: false, roles: &[],                                            scope: Some(Scope::ProfilesRead) },
     Rule { right: Right::Moderate,       signed_out: false, roles: &[Role::Moderator, Role::Operator, Role::Admin], scope: None },
     Rule { right: Right::SeeAccounts,    signed_out: false, roles: &[Role::Operator, Role::Admin],                 scope: None },

@@ -75,6 +75,11 @@ impl<R: Role> Keyed<R> {
         Mailbox(self.0.slot(key).unwrap_or_else(|_| self.0.nowhere(key)))
     }
 
+    /// Returns the way into the actor of a key if it is remembered: for what concerns nobody else.
+    pub fn find(&self, key: &R::Key) -> Option<Mailbox<R>> {
+        self.0.slots.get(key).map(|slot| Mailbox(slot.clone()))
+    }
+
     /// Ends the current life of a key, also in the middle of a message.
     pub fn kill(&self, key: &R::Key) {
         self.0.with(key, Slot::kill);

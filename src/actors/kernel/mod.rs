@@ -22,6 +22,7 @@ mod supervisor;
 mod task;
 #[cfg(test)]
 mod tests;
+pub mod voices;
 mod ward;
 pub mod writer;
 

@@ -185,7 +185,7 @@ impl<P: Publish> Relay<P> {
                 ([event], _) if refusals == REFUSALS_MAX => {
                     let (id, topic) = (event.id, &event.topic);
                     tracing::error!(%error, %id, topic, "the broker refuses an event for good: it is parked");
-                    within(STEP_WITHIN, claim.park(event.clone(), error.to_string())).await?;
+                    within(STEP_WITHIN, claim.park(event, error.to_string())).await?;
                     self.stats.parked.fetch_add(1, Relaxed);
                     refusals = 0;
                 }

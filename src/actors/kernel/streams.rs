@@ -13,8 +13,15 @@ pub trait Audience: Send + Sync {
     fn entries(&self, stream: StreamId, epoch: i64, entries: &[Arc<Entered>]);
 
     /// Hears a value that is kept nowhere, such as who is typing, in JSON; whoever follows or watches the topic is
-    /// told. The next one of its topic and kind replaces it.
+    /// told. The next one of its topic and kind replaces it; a kind may go on behind a colon, which is not said, to tell
+    /// values apart.
     fn volatile(&self, topic: StreamId, kind: &str, value: &str);
+
+    /// Hears that entries of other nodes may have gone by: whoever is listened to is looked up in the store.
+    fn missed(&self);
+
+    /// Whether anybody listens to a stream here, so that it is worth reading.
+    fn listens_to(&self, stream: StreamId) -> bool;
 }
 
 /// The place up to which everything was delivered, in order.

@@ -13,6 +13,7 @@ use self::actor::{UserActor, UserArgs, UserMsg};
 use self::names::Name;
 use super::auth::Hand;
 use super::kernel::{Keyed, Limits, Root};
+use super::presence::Presence;
 use super::profiles::rules::Change;
 use super::profiles::{Profiles, text};
 use crate::clock::Clock;
@@ -36,6 +37,7 @@ pub struct Users {
     actors: Keyed<UserActor>,
     db: Db,
     profiles: Profiles,
+    presence: Presence,
 }
 
 impl Users {
@@ -44,6 +46,7 @@ impl Users {
         root: &Root,
         db: &Db,
         profiles: &Profiles,
+        presence: &Presence,
         config: &PeopleConfig,
         clock: &Clock,
         committed: Arc<Notify>,
@@ -51,7 +54,8 @@ impl Users {
         let (db, profiles, clock) = (db.clone(), profiles.clone(), clock.clone());
         let former_name_lives = config.former_name_lives;
         let args = UserArgs { db: db.clone(), profiles: profiles.clone(), clock, former_name_lives, committed };
-        Ok(Users { actors: root.keyed(args, Limits::default()).await?, db, profiles })
+        let (actors, presence) = (root.keyed(args, Limits::default()).await?, presence.clone());
+        Ok(Users { actors, db, profiles, presence })
     }
 
     /// Lists people by name, from behind a place; those whose name begins with a prefix.
@@ -78,7 +82,9 @@ impl Users {
             return Err(Error::invalid("user_id", "nobody can block themselves"));
         }
         self.profiles.get(other).await?;
-        self.actors.get(&user).ask(|reply| UserMsg::Block { other, reply }).await
+        self.actors.get(&user).ask(|reply| UserMsg::Block { other, reply }).await?;
+        self.presence.part(user, other).await;
+        Ok(())
     }
 
     /// Lifts a block; one that is not there is no failure.
@@ -99,6 +105,24 @@ impl Users {
     /// Sets what somebody wants, if it is still as it was seen.
     pub async fn prefer(&self, user: UserId, seen: i64, body: Preferences) -> Result<Set> {
         text::language(&body.language).map_err(|fault| Error::invalid("language", fault))?;
-        self.actors.get(&user).ask(|reply| UserMsg::Prefer { seen, body, reply }).await
+        let set = self.actors.get(&user).ask(|reply| UserMsg::Prefer { seen, body, reply }).await?;
+        self.presence.reconsider(user).await;
+        Ok(set)
+    }
+
+    /// Lets others see that somebody is here, or not.
+    pub async fn show(&self, user: UserId, visible: bool) -> Result<()> {
+        loop {
+            let Set { version, mut body } = self.preferences(user).await?;
+            if body.presence_visible == visible {
+                return Ok(());
+            }
+            body.presence_visible = visible;
+            match self.prefer(user, version, body).await {
+                // Something else was set meanwhile: that stays.
+                Err(Error::Conflict { .. }) => {}
+                done => return done.map(drop),
+            }
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout_at;
 
 use super::encoded::{Encoded, GZIP_DYNAMIC_BYTES, gzip};
@@ -21,9 +22,6 @@ use super::{Shell, hex};
 use crate::error::Error;
 use crate::http::error::Refusal;
 use crate::telemetry::{traced, under};
-
-/// Bytes that are there, or a body that comes.
-pub(super) type Body = Either<Full<Bytes>, axum::body::Body>;
 
 /// Room for what every answer has is made once.
 const COMMON_HEADERS: usize = 14;
@@ -42,10 +40,9 @@ pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) 
     let route = &shell.routes.all[about.route.expect("a request reaches a handler through its route")];
     about.body_read.store(body.is_end_stream(), Relaxed);
     parts.extensions.insert(about.clone());
-    let asked = conditions(&parts);
     let body = match body.is_end_stream() {
-        true => axum::body::Body::empty(),
-        false => axum::body::Body::new(Limited::new(body, shell.body_bytes_max(route))),
+        true => Body::empty(),
+        false => Body::new(Limited::new(body, shell.body_bytes_max(route))),
     };
     let within = route.policy.answer_within.unwrap_or(shell.app.config.http.answer_within);
     let mut router = shell.router.clone();
@@ -56,8 +53,8 @@ pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) 
             None if is_foreign_refusal(&response) => Refusal::of_status(response.status()),
             None => {
                 let response = match response.extensions_mut().remove::<Arc<Encoded>>() {
-                    Some(encoded) => about.ready(&encoded, asked),
-                    None => compressed(about.gzip, response).await,
+                    Some(encoded) => about.ready(&encoded, HeaderMap::with_capacity(COMMON_HEADERS)),
+                    None => compressed(&about, response).await,
                 };
                 return about.close(None, response);
             }
@@ -66,31 +63,32 @@ pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) 
         Err(_) if !about.body_read.load(Relaxed) => late("the body took too long to arrive"),
         Err(_) => Error::Deadline.into(),
     };
-    about.refuse(&refusal, HeaderMap::with_capacity(16))
+    about.refuse(refusal, HeaderMap::with_capacity(COMMON_HEADERS))
 }
 
 impl About {
     /// Answers out of memory.
     pub(super) fn ready(&self, encoded: &Encoded, mut headers: HeaderMap) -> Response<Body> {
-        let (status, body) = encoded.answer(self.gzip, &mut headers);
+        let (status, body) = encoded.answer(self, &mut headers);
         respond(status, headers, body)
     }
 
     /// Writes a refusal as an answer.
-    pub(super) fn refuse(&self, refusal: &Refusal, mut headers: HeaderMap) -> Response<Body> {
-        let body = refusal.write(&self.id(), &mut headers);
-        self.close(Some(refusal.code), respond(refusal.status, headers, body))
+    pub(super) fn refuse(&self, refusal: Refusal, mut headers: HeaderMap) -> Response<Body> {
+        let (status, code) = (refusal.status, refusal.code);
+        let body = refusal.write(&self.id, &mut headers);
+        self.close(Some(code), respond(status, headers, body))
     }
 
     /// Puts on an answer what every answer has, counts it and logs it.
     pub(super) fn close(&self, code: Option<&'static str>, mut response: Response<Body>) -> Response<Body> {
         let (status, size, headers) = (response.status(), response.body().size_hint().exact(), response.headers_mut());
         headers.reserve(COMMON_HEADERS);
-        self.link.shell.dress(self.id(), self.origin.as_ref(), headers);
+        self.link.shell.dress(self.id.clone(), self.origin.as_ref(), headers);
         if let Some(quota) = self.quota {
             quota.describe(headers);
         }
-        if let Some(traceparent) = self.traceparent() {
+        if let Some(traceparent) = self.traceparent.clone() {
             headers.insert(const { HeaderName::from_static("traceparent") }, traceparent);
         }
         self.record(status, code, size);
@@ -118,14 +116,14 @@ impl Shell {
 
     /// A whole refusal as bytes, for a client that the HTTP library does not serve, or not any more. Nobody knows
     /// which page it is from; the first of those that may call can read it.
-    pub(super) fn raw(&self, refusal: &Refusal) -> Vec<u8> {
-        let (id, mut headers) = (hex(self.number()), HeaderMap::new());
+    pub(super) fn raw(&self, refusal: Refusal) -> Vec<u8> {
+        let (status, id, mut headers) = (refusal.status, hex(self.number()), HeaderMap::new());
         let body = refusal.write(&id, &mut headers);
         self.dress(id, self.origins.first(), &mut headers);
         headers.insert(header::CONTENT_LENGTH, body.len().into());
         headers.insert(header::CONNECTION, const { HeaderValue::from_static("close") });
-        self.traffic.unmatched.record(refusal.status, Duration::ZERO);
-        let mut out = format!("HTTP/1.1 {}\r\n", refusal.status).into_bytes();
+        self.traffic.unmatched.record(status, Duration::ZERO);
+        let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
         for (name, value) in &headers {
             out.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
@@ -133,41 +131,34 @@ impl Shell {
     }
 }
 
-/// What a read says about the answer that it has already.
-fn conditions(parts: &Parts) -> HeaderMap {
-    let lines = parts.headers.get_all(header::IF_NONE_MATCH).iter();
-    let reads = matches!(parts.method, Method::GET | Method::HEAD);
-    lines.filter(|_| reads).map(|it| (header::IF_NONE_MATCH, it.clone())).collect()
-}
-
 pub(super) fn late(why: &'static str) -> Refusal {
     Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", why)
 }
 
 /// The libraries refuse in plain text; handlers of ours do not.
-fn is_foreign_refusal(response: &axum::response::Response) -> bool {
+fn is_foreign_refusal(response: &Response<Body>) -> bool {
     let json = |it: &HeaderValue| it.as_bytes().starts_with(b"application/json");
     response.status().as_u16() >= 400 && !response.headers().get(header::CONTENT_TYPE).is_some_and(json)
 }
 
 /// Makes an answer smaller where that pays and costs little.
-async fn compressed(accepts_gzip: bool, mut response: axum::response::Response) -> Response<Body> {
-    let size = response.body().size_hint().exact().unwrap_or(0);
-    let kind = response.headers().get(header::CONTENT_TYPE).map(|it| it.as_bytes()).unwrap_or_default();
-    let texts = kind.starts_with(b"application/json") || kind.starts_with(b"text/");
-    if !texts || !GZIP_DYNAMIC_BYTES.contains(&size) || response.headers().contains_key(header::CONTENT_ENCODING) {
-        return response.map(Either::Right);
-    }
-    response.headers_mut().append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
-    if !accepts_gzip {
-        return response.map(Either::Right);
-    }
+async fn compressed(about: &About, response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(|it| it.as_bytes()).unwrap_or_default();
+    let texts = kind.starts_with(b"application/json") || kind.starts_with(b"text/");
+    let pays = texts && GZIP_DYNAMIC_BYTES.contains(&body.size_hint().exact().unwrap_or(0));
+    if !pays || parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return Response::from_parts(parts, body);
+    }
+    parts.headers.append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
+    if !about.gzip {
+        return Response::from_parts(parts, body);
+    }
     // A body of known size is there already: nothing is waited for, and nothing can fail.
     let plain = body.collect().await.map(|it| it.to_bytes()).unwrap_or_default();
     parts.headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Either::Left(Full::new(gzip(&plain, 1))))
+    Response::from_parts(parts, gzip(&plain, 1).into())
 }
 
 pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMap) -> Response<Body> {
@@ -182,7 +173,7 @@ pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMa
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
+    let mut response = Response::new(Body::from(body));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response
 }

@@ -1,21 +1,19 @@
 //! Connections from accept to close: how many there may be, what each is doing, and how they end.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::collections::hash_map::Entry;
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::OptionFuture;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use super::Shell;
 use super::answer::late;
@@ -26,7 +24,8 @@ use super::socket::{Socket, linger};
 use crate::error::{Error, RETRY_AFTER};
 use crate::http::error::Refusal;
 
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// How often a connection in use is asked whether it has been at the same thing for too long.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const READ_BYTES_MIN: usize = 64 * 1024;
 
@@ -39,28 +38,23 @@ pub struct Listeners {
     pub operation: Option<TcpListener>,
 }
 
-/// Every connection of a door, and how many each household has.
-#[derive(Default)]
-struct Connections {
-    links: HashMap<u64, Arc<Link>>,
-    by_address: HashMap<u128, usize>,
-}
+/// How many connections each household has.
+type Households = Arc<Mutex<HashMap<u128, usize>>>;
 
 /// A connection's place among the others; free again when it is dropped.
 struct Place {
-    connections: Arc<Mutex<Connections>>,
-    number: u64,
+    households: Households,
     address: u128,
+    _one: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut connections = self.connections.lock();
-        connections.links.remove(&self.number);
-        if let Some(count) = connections.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.by_address.remove(&self.address);
+        let mut households = self.households.lock();
+        if let Entry::Occupied(mut count) = households.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
@@ -78,39 +72,24 @@ pub async fn serve(listeners: Listeners, shell: Arc<Shell>, stop: impl Future<Ou
 
 async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, stop: impl Future<Output = ()>) {
     let config = &shell.app.config.http;
-    let (started, clock) = (Instant::now(), Arc::new(AtomicU32::new(1)));
-    let connections: Arc<Mutex<Connections>> = Arc::default();
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let (mut stop, mut stopping, mut listener) = (std::pin::pin!(stop), None, Some(listener));
-    for number in 0.. {
+    let (places, households) = (Arc::new(Semaphore::new(config.connections_max)), Households::default());
+    let mut stop = std::pin::pin!(stop);
+    loop {
         let accepted = tokio::select! {
-            accepted = OptionFuture::from(listener.as_ref().map(TcpListener::accept)), if listener.is_some() => accepted,
-            () = &mut stop, if stopping.is_none() => {
-                (stopping, listener) = (Some(Instant::now()), None);
-                shell.app.health.drain();
-                shell.stopping.send_replace(true);
-                continue;
-            }
-            _ = sweep.tick() => {
-                clock.store(started.elapsed().as_millis() as u32 | 1, Relaxed);
-                let left = look_after(&connections);
-                match stopping {
-                    Some(since) if left == 0 || since.elapsed() > config.drain_within => return,
-                    _ => continue,
-                }
-            }
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
         };
-        let Some(Ok((stream, peer))) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors: wait for some to come back.
             shell.traffic.accept_failures.add();
-            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            sleep(ACCEPT_AGAIN_AFTER).await;
             continue;
         };
-        let link = Arc::new(Link::new(&shell, peer.ip(), operation, clock.clone()));
-        let place = match take_place(&connections, number, &link) {
+        let link = Arc::new(Link::new(&shell, peer.ip(), operation));
+        let place = match take_place(&places, &households, &link) {
             Ok(place) => place,
             Err(refusal) => {
-                let _ = stream.try_write(&shell.raw(&refusal));
+                let _ = stream.try_write(&shell.raw(refusal));
                 continue;
             }
         };
@@ -120,67 +99,58 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
         // What surrounds a task holds it twice over: it holds a box, then.
         shell.app.actors.root.task("connections", attend(socket, place).boxed());
     }
-}
-
-/// Wakes every connection that has been at the same thing for too long; says how many there are.
-fn look_after(connections: &Mutex<Connections>) -> usize {
-    let connections = connections.lock();
-    for link in connections.links.values().filter(|it| it.fate() != Fate::GoOn) {
-        link.alarm.store(true, Release);
-        link.waker.wake();
-    }
-    connections.links.len()
+    drop(listener);
+    shell.app.health.drain();
+    shell.stopping.send_replace(true);
+    // All places are free when the last connection has gone.
+    let _ = timeout(config.drain_within, places.acquire_many(config.connections_max as u32)).await;
 }
 
 /// Finds a place for a connection. Proxies of ours stand for many.
-fn take_place(all: &Arc<Mutex<Connections>>, number: u64, link: &Arc<Link>) -> Result<Place, Refusal> {
-    let shell = &link.shell;
-    let (config, address, mut connections) = (&shell.app.config.http, household(link.peer), all.lock());
-    let here = connections.by_address.get(&address).copied().unwrap_or(0);
-    if connections.links.len() >= config.connections_max {
+fn take_place(places: &Arc<Semaphore>, households: &Households, link: &Link) -> Result<Place, Refusal> {
+    let (shell, address) = (&link.shell, household(link.peer));
+    let Ok(_one) = places.clone().try_acquire_owned() else {
         shell.traffic.refused_total.add();
         return Err(Error::unavailable("a place for one more connection").into());
-    }
-    if !link.trusted && here >= config.connections_per_address_max {
+    };
+    let mut counts = households.lock();
+    let here = counts.get(&address).copied().unwrap_or(0);
+    if !link.trusted && here >= shell.app.config.http.connections_per_address_max {
         shell.traffic.refused_address.add();
         return Err(Error::TooMany { retry_after: RETRY_AFTER }.into());
     }
-    connections.links.insert(number, link.clone());
-    connections.by_address.insert(address, here + 1);
-    Ok(Place { connections: all.clone(), number, address })
+    counts.insert(address, here + 1);
+    Ok(Place { households: households.clone(), address, _one })
 }
 
 /// Serves one connection. When nothing happens on it, hyper and its buffers go, and only the socket stays.
 async fn attend(mut socket: Socket, _place: Place) {
     let link = socket.link.clone();
-    let _open = link.shell.traffic.connections.hold();
+    let shell = &link.shell;
+    let _open = shell.traffic.connections.hold();
     loop {
         let fate;
         (fate, socket) = converse(socket).await;
         match fate {
             Fate::Park if socket.ahead.is_empty() => {
-                link.enter(Phase::Parked);
-                let closed = poll_fn(|cx| match link.alarmed(cx) && link.fate() == Fate::Close {
-                    true => Poll::Ready(()),
-                    false => Poll::Pending,
-                });
+                let mut stopping = shell.stopping.subscribe();
                 tokio::select! {
                     _ = socket.stream.readable() => link.enter(Phase::Idle),
-                    () = closed => return,
+                    () = sleep(shell.app.config.http.idle_within) => return,
+                    _ = stopping.wait_for(|it| *it) => return,
                 }
             }
             Fate::Park => {}
             Fate::Cut => return,
             Fate::Late => {
-                socket.say(&late("the request took too long to arrive"));
+                socket.say(late("the request took too long to arrive"));
                 return linger(socket.stream).await;
             }
             Fate::Close | Fate::GoOn => break,
         }
     }
     let Some(session) = link.session.lock().take() else { return linger(socket.stream).await };
-    link.enter(Phase::Taken);
-    let stopping = link.shell.stopping.subscribe();
+    let stopping = shell.stopping.subscribe();
     // The session runs in this very task: it is a connection still.
     session(Taken { stream: socket.stream, early: socket.ahead, peer: link.peer, stopping }).await;
 }
@@ -194,15 +164,16 @@ async fn converse(socket: Socket) -> (Fate, Socket) {
     let asked = link.clone();
     let service = service_fn(move |request| answer(&asked, request));
     let mut connection = Box::new(http.serve_connection(TokioIo::new(socket), service));
-    let fate = poll_fn(|cx| {
-        match if link.alarmed(cx) { link.fate() } else { Fate::GoOn } {
-            Fate::GoOn => {}
-            Fate::Close => Pin::new(&mut *connection).graceful_shutdown(),
-            fate => return Poll::Ready(fate),
+    let fate = loop {
+        tokio::select! {
+            _ = &mut connection => break Fate::Close,
+            () = sleep(LOOK_EVERY) => match link.fate() {
+                Fate::GoOn => {}
+                Fate::Close => Pin::new(&mut *connection).graceful_shutdown(),
+                fate => break fate,
+            },
         }
-        Pin::new(&mut *connection).poll(cx).map(|_| Fate::Close)
-    });
-    let fate = fate.await;
+    };
     let parts = connection.into_parts();
     // An empty rest would keep the whole buffer it was cut from.
     let ahead = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };

@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use ring::digest;
 use serde::Serialize;
 
-use super::head::text;
+use super::head::{About, text};
 
 const JSON: &str = "application/json";
 /// Below it a compressed answer saves no packet.
@@ -57,19 +57,18 @@ impl Encoded {
 
     /// Answers out of memory. The request's header map becomes the answer's: hyper keeps it for the connection's next
     /// request, so none is allocated.
-    pub(super) fn answer(&self, accepts_gzip: bool, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
-        let unchanged = headers.get_all(header::IF_NONE_MATCH).iter().any(|it| self.is_named_by(it));
+    pub(super) fn answer(&self, about: &About, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
         headers.clear();
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
         if self.gzip.is_some() {
             headers.insert(header::VARY, const { HeaderValue::from_static("accept-encoding") });
         }
-        if unchanged {
+        if about.known.as_ref().is_some_and(|it| self.is_named_by(it)) {
             return (StatusCode::NOT_MODIFIED, Bytes::new());
         }
         headers.insert(header::CONTENT_TYPE, self.content_type.clone());
-        let small = self.gzip.as_ref().filter(|_| accepts_gzip);
+        let small = self.gzip.as_ref().filter(|_| about.gzip);
         if small.is_some() {
             headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
         }

@@ -32,14 +32,16 @@ pub(crate) struct About {
     pub(crate) body_read: AtomicBool,
     pub(super) started: Instant,
     pub(super) moment: Moment,
-    /// Names the request, where its sender did not, and our part of the trace.
-    number: u128,
-    id: Option<HeaderValue>,
+    /// What names the request.
+    pub(super) id: HeaderValue,
     pub(super) trace: u128,
-    traced: bool,
+    /// What goes back to whoever sent a trace; it names our part of it.
+    pub(super) traceparent: Option<HeaderValue>,
     pub(super) method: Method,
     pub(super) origin: Option<HeaderValue>,
     pub(super) gzip: bool,
+    /// What a read says about the answer that it has already.
+    pub(super) known: Option<HeaderValue>,
     pub(super) route: Option<usize>,
     pub(super) quota: Option<Quota>,
 }
@@ -55,80 +57,72 @@ impl About {
         self.link.operation || self.link.shell.app.config.http.ops_listen.is_none()
     }
 
-    /// What names the request.
-    pub(super) fn id(&self) -> HeaderValue {
-        self.id.clone().unwrap_or_else(|| hex(self.number))
-    }
-
-    /// What goes back to whoever sent a trace; it names our part of it.
-    pub(super) fn traceparent(&self) -> Option<HeaderValue> {
-        let line = || format!("00-{:032x}-{:016x}-01", self.trace, self.number as u64);
-        HeaderValue::try_from(self.traced.then(line)?).ok()
-    }
-
     /// Reads the head once.
     pub(super) fn new(link: &Arc<Link>, parts: &Parts) -> About {
         let (shell, started, number) = (&link.shell, Instant::now(), link.shell.number());
-        let (mut id, mut traced, mut trace, mut origin, mut gzip, mut address) =
-            (None, false, None, None, false, link.peer);
+        let mut about = About {
+            link: link.clone(),
+            caller: None,
+            address: link.peer,
+            body_read: AtomicBool::new(false),
+            started,
+            moment: shell.app.clock.moment_at(started),
+            id: hex(number),
+            trace: number,
+            traceparent: None,
+            method: parts.method.clone(),
+            origin: None,
+            gzip: false,
+            known: None,
+            route: None,
+            quota: None,
+        };
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
         for (name, value) in &parts.headers {
             match name.as_str() {
-                "origin" => origin = Some(value.clone()),
-                "accept-encoding" => gzip = accepts_gzip(value),
-                "traceparent" => (traced, trace) = (true, trace_of(value.as_bytes())),
-                "x-request-id" if is_request_id(value.as_bytes()) => id = Some(value.clone()),
+                "origin" => about.origin = Some(value.clone()),
+                "accept-encoding" => about.gzip = accepts_gzip(value),
+                "if-none-match" if reads => about.known = Some(value.clone()),
+                "traceparent" => {
+                    about.trace = trace_of(value.as_bytes()).unwrap_or(number);
+                    let ours = format!("00-{:032x}-{:016x}-01", about.trace, number as u64);
+                    about.traceparent = HeaderValue::try_from(ours).ok();
+                }
+                "x-request-id" if is_request_id(value.as_bytes()) => about.id = value.clone(),
                 "x-forwarded-for" if link.trusted => {
-                    address = forwarded(link.peer, &shell.app.config.http.trusted_proxies, text(value));
+                    about.address = forwarded(link.peer, &shell.app.config.http.trusted_proxies, text(value));
                 }
                 _ => {}
             }
         }
-        About {
-            link: link.clone(),
-            caller: None,
-            address,
-            body_read: AtomicBool::new(false),
-            started,
-            moment: shell.app.clock.moment_at(started),
-            number,
-            id,
-            trace: trace.unwrap_or(number),
-            traced,
-            method: parts.method.clone(),
-            origin,
-            gzip,
-            route: None,
-            quota: None,
-        }
+        about
     }
 }
 
 /// Refuses what contradicts itself: host, expectation, path.
 pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
-    let malformed = |why| Err(Error::Malformed(why).into());
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() || (host.is_none() && parts.version == Version::HTTP_11) {
-        return malformed("send one Host header");
-    }
-    if host.is_some_and(|it| !it.is_empty() && Authority::try_from(it.as_bytes()).is_err()) {
-        return malformed("the Host header is not valid");
-    }
-    let differs =
-        |it: &Authority| host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(it.as_str().as_bytes()));
-    if parts.uri.authority().is_some_and(differs) {
-        let why = "this server does not answer for that host";
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", why));
-    }
-    if parts.headers.get_all(header::EXPECT).iter().any(|it| !it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        let why = "the only expectation met here is 100-continue";
-        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", why));
-    }
-    let path = parts.uri.path();
-    if path.bytes().any(|it| matches!(it, b'%' | b'\\' | b'.' | b';')) && !is_clean(path) {
-        return malformed("the path is not valid");
-    }
-    Ok(())
+    let (host, another, path) = (hosts.next().map(HeaderValue::as_bytes), hosts.next(), parts.uri.path());
+    let valid = |it: &[u8]| it.is_empty() || Authority::try_from(it).is_ok();
+    let meant = |it: &[u8]| parts.uri.authority().is_none_or(|name| it.eq_ignore_ascii_case(name.as_str().as_bytes()));
+    let met = |it: &HeaderValue| it.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    let suspect = path.bytes().any(|it| matches!(it, b'%' | b'\\' | b'.' | b';'));
+    let refusal = match host {
+        _ if another.is_some() => Error::Malformed("send one Host header").into(),
+        None if parts.version == Version::HTTP_11 => Error::Malformed("send one Host header").into(),
+        Some(host) if !valid(host) => Error::Malformed("the Host header is not valid").into(),
+        Some(host) if !meant(host) => {
+            let why = "this server does not answer for that host";
+            Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", why)
+        }
+        _ if !parts.headers.get_all(header::EXPECT).iter().all(met) => {
+            let why = "the only expectation met here is 100-continue";
+            Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", why)
+        }
+        _ if suspect && !is_clean(path) => Error::Malformed("the path is not valid").into(),
+        _ => return Ok(()),
+    };
+    Err(refusal)
 }
 
 /// Whether a head names a length. Beside a coding the HTTP library drops it and says nothing.
@@ -151,23 +145,21 @@ fn is_clean(path: &str) -> bool {
 /// The token that came along, if one did: a bearer's, or the key of a service in a header of its own. Two are one too
 /// many, whatever they say.
 pub(super) fn token(parts: &Parts) -> Result<Option<&[u8]>> {
-    let (mut bearers, mut keys) =
-        (parts.headers.get_all(header::AUTHORIZATION).iter(), parts.headers.get_all(API_KEY).iter());
-    let found = (bearers.next().map(HeaderValue::as_bytes), keys.next().map(HeaderValue::as_bytes));
-    if bearers.next().or(keys.next()).is_some() || matches!(found, (Some(_), Some(_))) {
-        return Err(Error::Malformed("send one token, as Authorization or as X-API-Key"));
-    }
-    match found {
-        (Some(line), _) => {
+    let lines = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let (mut bearers, mut keys) = (lines(&header::AUTHORIZATION), lines(&API_KEY));
+    match (bearers.next(), keys.next(), bearers.next().or(keys.next())) {
+        (None, None, _) => Ok(None),
+        (Some(line), None, None) => {
             let bearer = line.split_at_checked(7).filter(|it| it.0.eq_ignore_ascii_case(b"bearer "));
             bearer.map(|it| Some(it.1)).ok_or(Error::Unauthenticated("send a bearer token"))
         }
-        (_, Some(key)) if !key.starts_with(KEY_PREFIX) => Err(Error::Unauthenticated("this is no key of a service")),
-        (_, key) => Ok(key),
+        (None, Some(key), None) if key.starts_with(KEY_PREFIX) => Ok(Some(key)),
+        (None, Some(_), None) => Err(Error::Unauthenticated("this is no key of a service")),
+        _ => Err(Error::Malformed("send one token, as Authorization or as X-API-Key")),
     }
 }
 
-pub(super) fn text(value: &HeaderValue) -> &str {
+pub(crate) fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 

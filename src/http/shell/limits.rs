@@ -91,14 +91,8 @@ pub(super) fn household(address: IpAddr) -> u128 {
 
 /// Who really sent it: the right-most address that is not one of our own proxies.
 pub(super) fn forwarded(peer: IpAddr, trusted: &[IpNet], line: &str) -> IpAddr {
-    let mut real = peer;
-    for hop in line.rsplit(',').map_while(|hop| hop.trim().parse().ok()) {
-        real = hop;
-        if !is_trusted(trusted, hop) {
-            break;
-        }
-    }
-    real
+    let hops: Vec<IpAddr> = line.rsplit(',').map_while(|hop| hop.trim().parse().ok()).collect();
+    *hops.iter().find(|it| !is_trusted(trusted, **it)).or(hops.last()).unwrap_or(&peer)
 }
 
 pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {

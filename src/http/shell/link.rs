@@ -1,22 +1,20 @@
-//! What a connection is doing and since when: noted by its own task without asking a clock, looked at by one sweep
-//! over all connections. No connection has a timer of its own.
+//! What a connection is doing and since when, and what becomes of one that does the same for too long.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Acquire, Ordering::Relaxed};
-use std::task::Context;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::task::AtomicWaker;
-use http_body_util::{BodyExt, Either};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Shell;
-use super::answer::Body;
 use super::limits::is_trusted;
 
 /// A socket that speaks another protocol from now on.
@@ -35,7 +33,7 @@ pub struct Taken {
 /// What goes on with a socket once the answer to a handshake has gone.
 pub(crate) type Session = Box<dyn FnOnce(Taken) -> BoxFuture<'static, ()> + Send>;
 
-/// One connection, as its task, its requests and the sweep see it; times are readings of the sweep's clock.
+/// One connection, as its task and its requests see it; times are milliseconds since it was opened.
 pub(crate) struct Link {
     pub(crate) shell: Arc<Shell>,
     pub(super) peer: IpAddr,
@@ -44,11 +42,9 @@ pub(crate) struct Link {
     /// Whether it came in where operation is served.
     pub(super) operation: bool,
     pub(crate) session: Mutex<Option<Session>>,
-    pub(super) alarm: AtomicBool,
-    pub(super) waker: AtomicWaker,
     /// The head that is being read, as it came.
     pub(super) head: Mutex<Vec<u8>>,
-    clock: Arc<AtomicU32>,
+    opened: Instant,
     phase: AtomicU8,
     since: AtomicU32,
     stalled: AtomicU32,
@@ -60,8 +56,6 @@ pub(super) enum Phase {
     Idle,
     Head,
     Busy,
-    Parked,
-    Taken,
 }
 
 /// What becomes of a connection that has been at the same thing for long.
@@ -75,17 +69,20 @@ pub(super) enum Fate {
 }
 
 impl Link {
-    pub(super) fn new(shell: &Arc<Shell>, peer: IpAddr, operation: bool, clock: Arc<AtomicU32>) -> Link {
+    pub(super) fn new(shell: &Arc<Shell>, peer: IpAddr, operation: bool) -> Link {
         let (shell, trusted) = (shell.clone(), is_trusted(&shell.app.config.http.trusted_proxies, peer));
-        let (session, alarm, waker, head, phase, since, stalled) = Default::default();
-        let link = Link { shell, peer, trusted, operation, session, alarm, waker, head, clock, phase, since, stalled };
-        link.enter(Phase::Idle);
-        link
+        let (session, head, phase, since, stalled) = Default::default();
+        Link { shell, peer, trusted, operation, session, head, opened: Instant::now(), phase, since, stalled }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
-        self.since.store(self.clock.load(Relaxed), Relaxed);
+        self.since.store(self.now(), Relaxed);
+    }
+
+    /// Never zero.
+    fn now(&self) -> u32 {
+        self.opened.elapsed().as_millis() as u32 | 1
     }
 
     pub(super) fn is(&self, phase: Phase) -> bool {
@@ -94,32 +91,25 @@ impl Link {
 
     pub(super) fn fate(&self) -> Fate {
         let (config, stopping) = (&self.shell.app.config.http, self.shell.is_stopping());
-        let now = self.clock.load(Relaxed);
+        let now = self.now();
         let over = |since: &AtomicU32, within: Duration| {
             u128::from(now.wrapping_sub(since.load(Relaxed))) > within.as_millis()
         };
         // What waits to be written keeps a connection from being idle.
         let waits = self.stalled.load(Relaxed) != 0;
         match () {
-            () if self.is(Phase::Taken) => Fate::GoOn,
             () if waits && over(&self.stalled, config.write_within) => Fate::Cut,
-            () if stopping || (self.is(Phase::Parked) && over(&self.since, config.idle_within)) => Fate::Close,
+            () if stopping => Fate::Close,
             () if self.is(Phase::Head) && over(&self.since, config.head_within) => Fate::Late,
             () if self.is(Phase::Idle) && !waits && over(&self.since, config.park_after) => Fate::Park,
             () => Fate::GoOn,
         }
     }
 
-    /// Whether the sweep wants this connection to look at its fate; it will be woken when it does.
-    pub(super) fn alarmed(&self, cx: &Context<'_>) -> bool {
-        self.waker.register(cx.waker());
-        self.alarm.load(Relaxed) && self.alarm.swap(false, Acquire)
-    }
-
     /// Notes whether the last write had to wait.
     pub(super) fn note_write(&self, waits: bool) {
         match (waits, self.stalled.load(Relaxed)) {
-            (true, 0) => self.stalled.store(self.clock.load(Relaxed), Relaxed),
+            (true, 0) => self.stalled.store(self.now(), Relaxed),
             (false, 1..) => self.stalled.store(0, Relaxed),
             _ => {}
         }
@@ -136,8 +126,8 @@ pub(super) fn keep_busy(body: Body, link: &Arc<Link>) -> Body {
     }
     link.enter(Phase::Busy);
     let done = Done(link.clone());
-    Either::Right(axum::body::Body::new(body.map_frame(move |frame| {
+    Body::new(body.map_frame(move |frame| {
         let _ = &done;
         frame
-    })))
+    }))
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use connections::{Listeners, serve};
 pub use encoded::Encoded;
-pub(crate) use head::About;
+pub(crate) use head::{About, text};
 pub(crate) use link::Link;
 pub use link::Taken;
 pub use routes::{Door, Identify, Policy, Ready, Rewrite, Routes};

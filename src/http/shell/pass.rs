@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use axum::body::Body;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::Shell;
-use super::answer::{Body, handle, preflight};
+use super::answer::{handle, preflight};
 use super::head::{About, check, names_length, token};
 use super::limits::household;
 use super::link::{Link, Phase};
@@ -37,7 +38,7 @@ pub(super) fn answer(
     let response = match decided.unwrap_or_else(|_panic| Err(Error::internal("the shell panicked").into())) {
         Ok(Some(response)) => about.close(None, response),
         Ok(None) => return Either::Right(handle(Arc::new(about), parts, body).map(Ok).boxed()),
-        Err(refusal) => about.refuse(&refusal, parts.headers),
+        Err(refusal) => about.refuse(refusal, parts.headers),
     };
     Either::Left(ready(Ok(response)))
 }
@@ -51,7 +52,10 @@ impl Shell {
             let refusal = Refusal::from(Error::Malformed("send a length or chunks, not both"));
             return Err(refusal.with(header::CONNECTION, HeaderValue::from_static("close")));
         }
-        let at = self.find(about, parts)?;
+        let at = self.find(about, parts).or_else(|refusal| {
+            self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
+            Err(refusal)
+        })?;
         let route = &self.routes.all[at];
         about.route = Some(at);
         if parts.method == Method::OPTIONS {
@@ -84,35 +88,28 @@ impl Shell {
     /// Finds the route that takes a request, or else the one that refuses its method. A path that stands for another
     /// is put in its place.
     fn find(&self, about: &mut About, parts: &mut Parts) -> Result<usize, Refusal> {
-        let direct = self.route(about, parts.uri.path());
-        let takes = |at: &usize| parts.method == Method::OPTIONS || self.routes.all[*at].meter(&parts.method).is_some();
-        if let Some(at) = direct.filter(takes) {
+        let (direct, preflight) = (self.route(about, parts.uri.path()), parts.method == Method::OPTIONS);
+        if let Some(at) = direct.filter(|at| preflight || self.routes.all[*at].meter(&parts.method).is_some()) {
             return Ok(at);
         }
-        let asked = parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let asked = asked.filter(|_| parts.method == Method::OPTIONS);
-        let asked = asked.map_or(Ok(parts.method.clone()), |it| Method::from_bytes(it.as_bytes()));
-        let asked = asked.unwrap_or(Method::GET);
-        let moved = (self.routes.rewrite)(&asked, parts.uri.path()).filter(|_| !about.link.operation);
-        let refusal = match (moved, direct) {
-            (Some((method, path)), _) => {
-                if let Some(at) = self.route(about, &path) {
-                    let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
-                    let target = format!("{path}{query}").parse::<Uri>();
-                    parts.uri = target.map_err(|_| Error::Malformed("the path is not valid"))?;
-                    if parts.method != Method::OPTIONS {
-                        (parts.method, about.method) = (method.clone(), method);
-                    }
-                    return Ok(at);
-                }
-                let why = "this path is known, but what it stands for is not built yet";
-                Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why)
-            }
-            (None, Some(at)) => return Ok(at),
-            (None, None) => Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"),
+        let asked = match parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
+            Some(it) if preflight => Method::from_bytes(it.as_bytes()).unwrap_or(Method::GET),
+            _ => parts.method.clone(),
         };
-        self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
-        Err(refusal)
+        let moved = (self.routes.rewrite)(&asked, parts.uri.path()).filter(|_| !about.link.operation);
+        let Some((method, path)) = moved else {
+            let nothing = || Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path");
+            return direct.ok_or_else(nothing);
+        };
+        let why = "this path is known, but what it stands for is not built yet";
+        let unbuilt = || Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why);
+        let at = self.route(about, &path).ok_or_else(unbuilt)?;
+        let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
+        parts.uri = format!("{path}{query}").parse().map_err(|_| Error::Malformed("the path is not valid"))?;
+        if !preflight {
+            (parts.method, about.method) = (method.clone(), method);
+        }
+        Ok(at)
     }
 
     /// The route of a path, if it is served where the request came in.
@@ -137,8 +134,7 @@ fn refuse_method(parts: &Parts, route: &Route) -> Refusal {
     if parts.headers.contains_key(header::UPGRADE) {
         return Error::Malformed("a handshake is a GET").into();
     }
-    let known =
-        matches!(parts.method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "TRACE" | "CONNECT");
+    let known = "GET HEAD POST PUT PATCH DELETE TRACE CONNECT".split(' ').any(|it| it == parts.method);
     let (status, code) = match known {
         true => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         false => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
@@ -146,20 +142,17 @@ fn refuse_method(parts: &Parts, route: &Route) -> Refusal {
     Refusal::new(status, code, "this path does not take this method").with(header::ALLOW, route.allow.clone())
 }
 
-fn check_body(parts: &Parts, body: &Incoming, bytes_max: usize) -> Result<(), Refusal> {
-    if body.is_end_stream() {
-        return Ok(());
-    }
-    if bytes_max == 0 {
-        return Err(Error::Malformed("this takes no body").into());
-    }
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(Error::TooLarge("the body is larger than this route takes").into());
-    }
-    match parts.headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if coding != "identity" => {
-            Err(Error::Unsupported("send the body without a content coding").into())
+fn check_body(parts: &Parts, body: &Incoming, bytes_max: usize) -> Result<(), Error> {
+    let coded = |it: &HeaderValue| it != "identity";
+    match () {
+        () if body.is_end_stream() => Ok(()),
+        () if bytes_max == 0 => Err(Error::Malformed("this takes no body")),
+        () if body.size_hint().lower() > bytes_max as u64 => {
+            Err(Error::TooLarge("the body is larger than this route takes"))
         }
-        _ => Ok(()),
+        () if parts.headers.get(header::CONTENT_ENCODING).is_some_and(coded) => {
+            Err(Error::Unsupported("send the body without a content coding"))
+        }
+        () => Ok(()),
     }
 }

@@ -30,12 +30,12 @@ impl Socket {
         let mark = b"\r\nx-request-id: ".as_slice();
         let bare = head.starts_with(b"HTTP/1.1 4") && !head.windows(mark.len()).any(|it| it == mark);
         let status = StatusCode::from_bytes(head.get(9..12).filter(|_| bare)?).ok()?;
-        self.say(&Refusal::of_status(status));
+        self.say(Refusal::of_status(status));
         Some(head.len())
     }
 
     /// Writes a refusal past hyper. The socket's buffer has room for it, or the client is not listening.
-    pub(super) fn say(&self, refusal: &Refusal) {
+    pub(super) fn say(&self, refusal: Refusal) {
         let _ = self.stream.try_write(&self.link.shell.raw(refusal));
     }
 

@@ -1,9 +1,10 @@
 //! How a queue is worked off: consumers, and what they say about each delivery.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::inbox::{Inbox, Letter};
@@ -89,16 +90,13 @@ impl Consumer {
             if let Some(inbox) = &mut self.inbox {
                 inbox.open().await;
             }
-            let letter = async {
-                match &mut self.inbox {
-                    Some(inbox) => inbox.next().await,
-                    None => pending().await,
-                }
-            };
+            let served = self.inbox.is_some();
             tokio::select! {
-                letter = letter => if let Some((event, attempt, letter)) = letter {
-                    return (event, attempt, Some(letter));
-                },
+                found = OptionFuture::from(self.inbox.as_mut().map(Inbox::next)), if served => {
+                    if let Some((event, attempt, letter)) = found.flatten() {
+                        return (event, attempt, Some(letter));
+                    }
+                }
                 () = changed => self.look_at = now,
                 () = clock.sleep(LOOK_EVERY) => if let Some(inbox) = &mut self.inbox {
                     inbox.check(self.places.available_permits() + 1 == usize::from(self.subscription.prefetch)).await;

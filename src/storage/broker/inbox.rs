@@ -40,12 +40,8 @@ impl Inbox {
     /// Begins to consume, unless it did.
     pub(super) async fn open(&mut self) {
         if self.live.is_none() {
-            let consumed = self.consume().await;
-            self.live = consumed
-                .inspect_err(
-                    |error| tracing::debug!(%error, queue = self.subscription.queue, "a queue is not consumed"),
-                )
-                .ok();
+            let noted = |error: &_| tracing::debug!(%error, queue = self.subscription.queue, "a queue is not consumed");
+            self.live = self.consume().await.inspect_err(noted).ok();
         }
     }
 

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use self::rabbitmq::RabbitMq;
 use self::tables::Tables;
-use super::db::Db;
+use super::db::{Db, Stmt};
 use super::{Probe, in_process};
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Secret};
@@ -62,6 +62,14 @@ pub struct Event {
     pub payload: String,
     /// When it was committed.
     pub created_at: DateTime<Utc>,
+}
+
+impl Event {
+    /// Binds every column of it, in order.
+    pub(super) fn bind<'q>(&self, stmt: Stmt<'q>) -> Stmt<'q> {
+        let stmt = stmt.bind(self.id).bind(self.topic.clone()).bind(self.key).bind(self.seq);
+        stmt.bind(self.kind.clone()).bind(self.payload.clone()).bind(self.created_at)
+    }
 }
 
 /// A queue, what goes into it, and how it is worked off.

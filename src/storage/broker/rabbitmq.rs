@@ -195,7 +195,7 @@ impl RabbitMq {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let table = FieldTable::default();
         let declared = channel.exchange_declare(self.0.exchange.clone(), ExchangeKind::Topic, options, table);
-        let configure = timeout(WITHIN, declared).await.map_err(|_| self.0.consuming.refusal())?.is_ok();
+        let configure = step(&self.0.consuming, declared).await.is_ok();
         if let (None, Ok(Some(version))) = (self.0.version.get(), timeout(WITHIN, self.greeted()).await) {
             let _ = self.0.version.set(version);
         }

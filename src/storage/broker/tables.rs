@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Broker, DEAD_LOOKED_AT_MAX, Dead, Event, Subscription, matches};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::storage::db::{Db, Sql};
+use crate::storage::db::{Db, Engine, Stmt};
 
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
@@ -30,6 +31,14 @@ pub(super) struct Fate<'a> {
     pub(super) died_at: Option<DateTime<Utc>>,
 }
 
+impl Fate<'_> {
+    /// Binds attempts, the time, the error and the death. PostgreSQL keeps no NUL in a text.
+    fn bind<'q>(&self, stmt: Stmt<'q>) -> Stmt<'q> {
+        let stmt = stmt.bind(i64::from(self.attempts)).bind(self.ready_at);
+        stmt.bind(self.error.replace('\0', " ")).bind(self.died_at)
+    }
+}
+
 /// An event as it lies in a queue.
 #[derive(Debug, sqlx::FromRow)]
 struct Message {
@@ -40,24 +49,16 @@ struct Message {
 }
 
 const INSERT: &str = "INSERT INTO queue_messages
-    (queue, event_id, topic, key, seq, kind, payload, created_at, ready_at, attempts, error, died_at)";
+    (queue, event_id, topic, key, seq, kind, payload, created_at, attempts, ready_at, error, died_at)";
 
-/// What one process claims, no other does; SQLite has one writer anyway.
-macro_rules! claim {
-    ($lock:literal) => {
-        concat!(
-            "UPDATE queue_messages
-                SET attempts = attempts + 1, ready_at = $1
-              WHERE id = (SELECT id
-                            FROM queue_messages
-                           WHERE queue = $2 AND died_at IS NULL AND ready_at <= $3
-                           ORDER BY id
-                           LIMIT 1 ",
-            $lock,
-            ") RETURNING event_id AS id, topic, key, seq, kind, payload, created_at, attempts, error"
-        )
-    };
-}
+const CLAIM: &str = "UPDATE queue_messages
+    SET attempts = attempts + 1, ready_at = $1
+  WHERE id = (SELECT id
+                FROM queue_messages
+               WHERE queue = $2 AND died_at IS NULL AND ready_at <= $3
+               ORDER BY id
+               LIMIT 1 FOR UPDATE SKIP LOCKED)
+  RETURNING event_id AS id, topic, key, seq, kind, payload, created_at, attempts, error";
 
 impl Tables {
     pub(super) async fn declare(&self, subscription: &Subscription) -> Result<()> {
@@ -87,18 +88,7 @@ impl Tables {
     pub(super) async fn insert(&self, rows: &[(&str, &Event)], fate: Fate<'_>) -> Result<()> {
         let mut tx = self.db.begin().await?;
         tx.insert_rows(INSERT, "ON CONFLICT (queue, event_id) DO NOTHING", 12, rows, |stmt, (queue, event)| {
-            stmt.bind((*queue).to_owned())
-                .bind(event.id)
-                .bind(event.topic.clone())
-                .bind(event.key)
-                .bind(event.seq)
-                .bind(event.kind.clone())
-                .bind(event.payload.clone())
-                .bind(event.created_at)
-                .bind(fate.ready_at)
-                .bind(i64::from(fate.attempts))
-                .bind(text(fate.error))
-                .bind(fate.died_at)
+            fate.bind(event.bind(stmt.bind((*queue).to_owned())))
         })
         .await?;
         Ok(tx.commit().await?)
@@ -107,8 +97,12 @@ impl Tables {
     /// Takes the first that is ready, or whose lease has ended, and tells which attempt this is.
     pub(super) async fn claim(&self, queue: &str, lease: Duration) -> Result<Option<(Event, u32)>> {
         let now = self.clock.now();
-        let stmt = self.db.write(Sql::Split { sqlite: claim!(""), postgres: claim!("FOR UPDATE SKIP LOCKED") });
-        let stmt = stmt.bind(now + lease).bind(queue.to_owned()).bind(now);
+        // What one process claims, no other does; SQLite has one writer anyway.
+        let text = match self.db.engine() {
+            Engine::Sqlite => CLAIM.replace("FOR UPDATE SKIP LOCKED", ""),
+            Engine::Postgres => CLAIM.to_owned(),
+        };
+        let stmt = self.db.write(AssertSqlSafe(text)).bind(now + lease).bind(queue.to_owned()).bind(now);
         let claimed: Vec<Message> = stmt.all().await?;
         Ok(claimed.into_iter().next().map(|it| (it.event, count(it.attempts))))
     }
@@ -127,8 +121,7 @@ impl Tables {
                 SET ready_at = $4, error = $5, died_at = $6
               WHERE queue = $1 AND event_id = $2 AND attempts = $3 AND died_at IS NULL",
         );
-        let stmt = stmt.bind(queue.to_owned()).bind(event).bind(i64::from(fate.attempts));
-        stmt.bind(fate.ready_at).bind(text(fate.error)).bind(fate.died_at).execute().await?;
+        fate.bind(stmt.bind(queue.to_owned()).bind(event)).execute().await?;
         Ok(())
     }
 }
@@ -163,11 +156,8 @@ impl Broker {
 
     /// Throws a dead letter away.
     pub async fn discard(&self, queue: &str, event: Uuid) -> Result<()> {
-        let stmt = self
-            .tables
-            .db
-            .write("DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2 AND died_at IS NOT NULL");
-        found(stmt.bind(queue.to_owned()).bind(event).execute().await?)
+        let text = "DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2 AND died_at IS NOT NULL";
+        found(self.tables.db.write(text).bind(queue.to_owned()).bind(event).execute().await?)
     }
 }
 
@@ -177,9 +167,4 @@ fn found(changed: u64) -> Result<()> {
 
 fn count(attempts: i64) -> u32 {
     u32::try_from(attempts).unwrap_or(u32::MAX)
-}
-
-/// PostgreSQL keeps no NUL in a text.
-fn text(error: &str) -> String {
-    error.replace('\0', " ")
 }

@@ -42,11 +42,7 @@ impl Embedded {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<Bytes> {
-        let entry = self.entries.get(key)?;
-        if entry.until <= self.clock.moment() {
-            return None;
-        }
-        entry.value
+        self.entries.get(key).filter(|it| it.until > self.clock.moment())?.value
     }
 
     pub(super) fn put(&self, key: &str, value: &Bytes, ttl: Duration, loaded: bool) {

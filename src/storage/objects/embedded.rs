@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::BytesMut;
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter};
 
-use super::transfer::{Intake, hexadecimal};
+use super::transfer::Intake;
 use super::{Found, Listed, Range, Reading, Stat, Stored, Upload};
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -47,10 +49,7 @@ impl Files {
         Ok(Files { kept: kept.into(), arriving: arriving.into(), links, clock: clock.clone() })
     }
 
-    pub(super) async fn put<S>(&self, upload: &Upload<'_>, mut intake: Intake<S>) -> Result<Stored>
-    where
-        S: Stream<Item = Result<Bytes>>,
-    {
+    pub(super) async fn put(&self, upload: &Upload<'_>, mut intake: Intake<'_>) -> Result<Stored> {
         let arriving = Arriving(self.arriving.join(ids::v7(&self.clock).to_string()));
         let mut file = BufWriter::with_capacity(PIECE_BYTES, File::create_new(&arriving.0).await.map_err(refused)?);
         while let Some(piece) = intake.next().await? {
@@ -112,36 +111,28 @@ impl Files {
 
     pub(super) async fn signed_url(&self, key: &str, lasts: Duration) -> Result<String> {
         let expires = (self.clock.now() + lasts).timestamp();
-        let (path, signature) = (utf8_percent_encode(key, IN_A_PATH), self.signature(key, expires));
+        let path = utf8_percent_encode(key, IN_A_PATH);
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&self.links, link(key, expires).as_bytes()));
         Ok(format!("/objects/{path}?expires={expires}&signature={signature}"))
     }
 
     pub(super) fn verify_link(&self, key: &str, expires: i64, signature: &str) -> Result<()> {
-        // Both are signed once more, since signatures are compared in constant time.
-        let expected = hmac::sign(&self.links, self.signature(key, expires).as_bytes());
-        if hmac::verify(&self.links, signature.as_bytes(), expected.as_ref()).is_err() {
-            return Err(Error::Forbidden("this link is not valid"));
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        match hmac::verify(&self.links, link(key, expires).as_bytes(), &signature) {
+            Err(_) => Err(Error::Forbidden("this link is not valid")),
+            Ok(()) if self.clock.now().timestamp() >= expires => Err(Error::Forbidden("this link has expired")),
+            Ok(()) => Ok(()),
         }
-        if self.clock.now().timestamp() < expires { Ok(()) } else { Err(Error::Forbidden("this link has expired")) }
-    }
-
-    fn signature(&self, key: &str, expires: i64) -> String {
-        hexadecimal(hmac::sign(&self.links, format!("object link\n{expires}\n{key}").as_bytes()).as_ref())
     }
 
     pub(super) async fn sweep_leftovers(&self, older_than: Duration) -> Result<usize> {
         let (arriving, before) = (self.arriving.clone(), self.clock.now() - older_than);
         blocking(move || {
-            let mut swept = 0;
-            for entry in fs::read_dir(&arriving)? {
-                let entry = entry?;
-                // One that has just been renamed or removed is none any more.
-                let Ok(changed) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
-                if DateTime::<Utc>::from(changed) < before && fs::remove_file(entry.path()).is_ok() {
-                    swept += 1;
-                }
-            }
-            Ok(swept)
+            // One that has just been renamed or removed is none any more.
+            let changed =
+                |it: &fs::DirEntry| it.metadata().and_then(|it| it.modified()).ok().map(DateTime::<Utc>::from);
+            let left = fs::read_dir(&arriving)?.flatten().filter(|it| changed(it).is_some_and(|it| it < before));
+            Ok(left.filter(|it| fs::remove_file(it.path()).is_ok()).count())
         })
         .await
     }
@@ -176,6 +167,11 @@ impl Files {
         let stored_at = metadata.modified().map_err(refused)?.into();
         Ok((file, Stat { bytes, content_type, etag, stored_at }))
     }
+}
+
+/// What is signed of a link.
+fn link(key: &str, expires: i64) -> String {
+    format!("object link\n{expires}\n{key}")
 }
 
 fn label(sha256: &str, content_type: &str) -> String {

@@ -20,7 +20,7 @@ use ::minio::s3::segmented_bytes::SegmentedBytes;
 use ::minio::s3::types::{BucketName, ETag, ObjectKey, PartInfo, Region, S3Api, ToStream};
 use ::minio::s3::{MinioClient, MinioClientBuilder};
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 
 use super::answers::{GONE, code, completed, header, refused, stat};
@@ -30,8 +30,8 @@ use crate::clock::Clock;
 use crate::config::S3Config;
 use crate::error::{Error, Result};
 
-/// Uploads that are under way or wait for the sweep; what is more is left to the server when it is dropped.
-const BEGUN_MAX: usize = 1_024;
+/// Uploads that wait for the sweep; what is more is left to the server.
+const LEFT_MAX: usize = 1_024;
 const PARTS_MAX: usize = 10_000;
 
 #[derive(Clone, Debug)]
@@ -40,15 +40,25 @@ pub(super) struct Bucket {
     name: BucketName,
     config: Arc<S3Config>,
     made: Arc<AtomicBool>,
-    begun: Arc<Mutex<Vec<Arc<Begun>>>>,
+    left: Left,
     clock: Clock,
 }
 
-/// An upload in parts. One that nobody else holds was dropped on the way.
-#[derive(Debug)]
+/// Uploads in parts that were dropped on the way, or could not be given up: key and id.
+type Left = Arc<Mutex<Vec<(String, String)>>>;
+
+/// An upload in parts. Dropped before it is over, it is left to the sweep.
 struct Begun {
-    key: String,
-    id: String,
+    left: Left,
+    upload: Option<(String, String)>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut left = self.left.lock();
+        left.extend(self.upload.take());
+        left.truncate(LEFT_MAX);
+    }
 }
 
 impl Bucket {
@@ -60,14 +70,11 @@ impl Bucket {
         let provider = StaticProvider::new(&config.key, config.secret.expose(), None);
         let client = MinioClientBuilder::new(url).provider(Some(provider)).build().map_err(refused)?;
         let name = BucketName::new(&config.bucket).map_err(wrong("bucket"))?;
-        let (made, begun) = Default::default();
-        Ok(Bucket { client, name, config: Arc::new(config.clone()), made, begun, clock: clock.clone() })
+        let (made, left) = Default::default();
+        Ok(Bucket { client, name, config: Arc::new(config.clone()), made, left, clock: clock.clone() })
     }
 
-    pub(super) async fn put<S>(&self, upload: &Upload<'_>, mut intake: Intake<S>) -> Result<Stored>
-    where
-        S: Stream<Item = Result<Bytes>>,
-    {
+    pub(super) async fn put(&self, upload: &Upload<'_>, mut intake: Intake<'_>) -> Result<Stored> {
         self.make().await?;
         let first = self.part(&mut intake).await?;
         let etag = if first.len() < self.config.part_bytes {
@@ -79,42 +86,23 @@ impl Bucket {
         Ok(Stored { bytes, sha256, etag })
     }
 
-    async fn put_parts<S>(&self, upload: &Upload<'_>, first: Bytes, intake: &mut Intake<S>) -> Result<String>
-    where
-        S: Stream<Item = Result<Bytes>>,
-    {
+    async fn put_parts(&self, upload: &Upload<'_>, first: Bytes, intake: &mut Intake<'_>) -> Result<String> {
         let call = async {
             let call = self.client.create_multipart_upload(&self.name, upload.key)?;
             let call = call.content_type(upload.content_type.to_owned());
             Ok(call.build().send().await?.upload_id().await?.to_string())
         };
-        let begun = Arc::new(Begun { key: upload.key.to_owned(), id: self.transfer(call).await? });
-        {
-            let mut all = self.begun.lock();
-            if all.len() < BEGUN_MAX {
-                all.push(begun.clone());
-            }
-        }
-        let sent = self.send_parts(upload, &begun.id, first, intake).await;
-        match &sent {
-            Ok(_) => self.forget(&begun),
-            // Where that fails it is left to the sweep, as it is when this is dropped.
-            Err(_) => drop(self.abort(&begun).await),
+        let id = self.transfer(call).await?;
+        let mut begun = Begun { left: self.left.clone(), upload: Some((upload.key.to_owned(), id.clone())) };
+        let sent = self.send_parts(upload, &id, first, intake).await;
+        if sent.is_ok() || self.abort(upload.key, &id).await.is_ok() {
+            begun.upload = None;
         }
         sent
     }
 
-    async fn send_parts<S>(
-        &self,
-        upload: &Upload<'_>,
-        id: &str,
-        mut part: Bytes,
-        intake: &mut Intake<S>,
-    ) -> Result<String>
-    where
-        S: Stream<Item = Result<Bytes>>,
-    {
-        let mut parts = Vec::new();
+    async fn send_parts(&self, upload: &Upload<'_>, id: &str, first: Bytes, intake: &mut Intake<'_>) -> Result<String> {
+        let (mut part, mut parts) = (first, Vec::new());
         while !part.is_empty() {
             if parts.len() == PARTS_MAX {
                 return Err(Error::TooLarge("the content has more parts than a server takes"));
@@ -140,19 +128,13 @@ impl Bucket {
         self.transfer(call).await
     }
 
-    async fn abort(&self, begun: &Arc<Begun>) -> Result<()> {
-        let call = self.client.abort_multipart_upload(&self.name, &begun.key, &*begun.id);
-        missing_is_fine(self.answer(async { call?.build().send().await }).await)?;
-        self.forget(begun);
-        Ok(())
-    }
-
-    fn forget(&self, begun: &Arc<Begun>) {
-        self.begun.lock().retain(|it| !Arc::ptr_eq(it, begun));
+    async fn abort(&self, key: &str, id: &str) -> Result<()> {
+        let call = self.client.abort_multipart_upload(&self.name, key, id);
+        missing_is_fine(self.answer(async { call?.build().send().await }).await)
     }
 
     /// Reads on until a part is full; it is not when the body has ended.
-    async fn part<S: Stream<Item = Result<Bytes>>>(&self, intake: &mut Intake<S>) -> Result<Bytes> {
+    async fn part(&self, intake: &mut Intake<'_>) -> Result<Bytes> {
         let mut part = BytesMut::new();
         while part.len() < self.config.part_bytes {
             let Some(piece) = intake.next().await? else { break };
@@ -226,10 +208,10 @@ impl Bucket {
     }
 
     pub(super) async fn sweep_leftovers(&self, _older_than: Duration) -> Result<usize> {
-        let dropped = |begun: &&Arc<Begun>| Arc::strong_count(begun) == 1;
-        let left: Vec<Arc<Begun>> = self.begun.lock().iter().filter(dropped).cloned().collect();
-        for begun in &left {
-            self.abort(begun).await?;
+        let left = self.left.lock().clone();
+        for upload in &left {
+            self.abort(&upload.0, &upload.1).await?;
+            self.left.lock().retain(|it| it != upload);
         }
         Ok(left.len())
     }

@@ -209,22 +209,16 @@ impl Objects {
 
 /// The same keys are valid everywhere, so that an operator can move from one backend to the other.
 fn check_key(key: &str) -> Result<()> {
-    let wrong = |why: &str| Err(Error::invalid("key", why));
-    if key.len() > KEY_BYTES_MAX {
-        return wrong("is too long");
-    }
     // The last two are no characters of XML, in which S3 servers answer.
-    if key.contains(|character: char| character.is_control() || matches!(character, '\\' | '\u{fffe}' | '\u{ffff}')) {
-        return wrong("holds a character that is not allowed");
-    }
-    for segment in key.split('/') {
-        match segment {
-            "" | "." | ".." => return wrong("has a part that is empty or made of dots"),
-            _ if segment.len() > SEGMENT_BYTES_MAX => return wrong("has a part that is too long"),
-            _ => {}
-        }
-    }
-    Ok(())
+    let banned = |it: char| it.is_control() || matches!(it, '\\' | '\u{fffe}' | '\u{ffff}');
+    let why = match () {
+        () if key.len() > KEY_BYTES_MAX => "is too long",
+        () if key.contains(banned) => "holds a character that is not allowed",
+        () if key.split('/').any(|it| matches!(it, "" | "." | "..")) => "has a part that is empty or made of dots",
+        () if key.split('/').any(|it| it.len() > SEGMENT_BYTES_MAX) => "has a part that is too long",
+        () => return Ok(()),
+    };
+    Err(Error::invalid("key", why))
 }
 
 fn check_content_type(content_type: &str) -> Result<()> {

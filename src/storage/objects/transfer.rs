@@ -1,36 +1,28 @@
 //! What both backends do with bytes on their way: count, hash and bound what comes in, and choose a part to go out.
 
-use std::pin::Pin;
-
 use bytes::Bytes;
-use futures_util::stream::{Fuse, Stream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use ring::digest;
 
 use super::Upload;
 use crate::error::{Error, Result};
 
 /// A body on its way in, bounded while it arrives.
-pub(super) struct Intake<S> {
-    body: Pin<Box<Fuse<S>>>,
+pub(super) struct Intake<'b> {
+    body: BoxStream<'b, Result<Bytes>>,
     announced: Option<u64>,
     bytes_max: u64,
     bytes: u64,
     digest: digest::Context,
 }
 
-impl<S: Stream<Item = Result<Bytes>>> Intake<S> {
-    pub(super) fn new(upload: &Upload<'_>, body: S) -> Result<Intake<S>> {
+impl<'b> Intake<'b> {
+    pub(super) fn new(upload: &Upload<'_>, body: impl Stream<Item = Result<Bytes>> + Send + 'b) -> Result<Self> {
         if upload.bytes.is_some_and(|bytes| bytes > upload.bytes_max) {
             return Err(TOO_LARGE);
         }
-        let digest = digest::Context::new(&digest::SHA256);
-        Ok(Intake {
-            body: Box::pin(body.fuse()),
-            announced: upload.bytes,
-            bytes_max: upload.bytes_max,
-            bytes: 0,
-            digest,
-        })
+        let (body, digest) = (body.fuse().boxed(), digest::Context::new(&digest::SHA256));
+        Ok(Intake { body, announced: upload.bytes, bytes_max: upload.bytes_max, bytes: 0, digest })
     }
 
     /// The next piece; none when the body has ended as it should.
@@ -52,15 +44,11 @@ impl<S: Stream<Item = Result<Bytes>>> Intake<S> {
 
     /// How many bytes came, and their SHA-256.
     pub(super) fn finish(self) -> (u64, String) {
-        (self.bytes, hexadecimal(self.digest.finish().as_ref()))
+        (self.bytes, self.digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
 const TOO_LARGE: Error = Error::TooLarge("the content is larger than allowed");
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// A part of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::storage::db::{Conn, Engine, Result, Sql, Tx, placeholders};
 
 /// Appends a batch to its streams: locks, finds repeats, writes rows, heads and outbox.
 pub async fn append(tx: &mut Tx<'_>, batch: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended, Error>>> {
-    let heads = lock(tx, batch).await?;
+    let heads = lock(tx, batch.iter().map(|it| it.stream)).await?;
     let known = find_known(tx, batch).await?;
     let plan = plan(batch, &heads, &known, now);
     if !plan.rows.is_empty() {
@@ -22,9 +22,9 @@ pub async fn append(tx: &mut Tx<'_>, batch: &[&Append], now: DateTime<Utc>) -> R
     Ok(plan.outcomes)
 }
 
-/// Locks the streams of a batch, in the order of their ids: two nodes never deadlock.
-async fn lock(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Head>> {
-    let ids: BTreeSet<StreamId> = batch.iter().map(|it| it.stream).collect();
+/// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
+pub async fn lock(tx: &mut Tx<'_>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>> {
+    let ids: BTreeSet<StreamId> = ids.into_iter().collect();
     match tx {
         Tx::Postgres(tx) => {
             let text = "SELECT id, epoch, head, head_at FROM streams WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";

@@ -6,11 +6,15 @@
 mod append;
 mod plan;
 
-use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-pub use self::append::{append, append_alone};
-use super::db::{Db, Tx};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, FromRow};
+
+pub use self::append::{append, append_alone, lock};
+use super::db::{Db, Engine, Tx, placeholders};
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, StreamId, UserId};
 
@@ -75,7 +79,7 @@ pub struct Head {
 }
 
 /// One entry of a stream, as it is read.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize, Deserialize)]
 pub struct Entered {
     /// Its place.
     pub seq: i64,
@@ -91,6 +95,28 @@ pub struct Entered {
     pub body: String,
     /// When it was committed.
     pub created_at: DateTime<Utc>,
+}
+
+/// An entry that was written, as listeners are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where.
+    pub stream: StreamId,
+    /// The life of the stream.
+    pub epoch: i64,
+    /// What it says.
+    pub entry: Arc<Entered>,
+}
+
+impl Told {
+    /// The entry that came of an append.
+    pub fn of(append: Append, appended: &Appended) -> Told {
+        let Append { stream, kind, sender, client_id, body, .. } = append;
+        let Appended { epoch, seq, id, at, .. } = *appended;
+        let kind = kind.to_owned();
+        let entry = Entered { seq, id, kind, sender_id: sender, client_id, body, created_at: at };
+        Told { stream, epoch, entry: Arc::new(entry) }
+    }
 }
 
 /// What a client missed, all of it, or the word that it must load afresh.
@@ -140,10 +166,35 @@ impl StreamStore {
         Ok(Head { id, epoch: 1, head: 0, head_at: DateTime::UNIX_EPOCH })
     }
 
+    /// Begins the streams that are not there yet.
+    pub async fn ensure(&self, ids: &[StreamId], kind: &'static str) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let (head, tail) = ("INSERT INTO streams (id, kind, epoch, head)", "ON CONFLICT (id) DO NOTHING");
+        let sorted: Vec<StreamId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        tx.insert_rows(head, tail, 4, &sorted, |stmt, id| stmt.bind(*id).bind(kind).bind(1_i64).bind(0_i64)).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Tells where a stream ends.
     pub async fn head(&self, stream: StreamId) -> Result<Head> {
         let head = "SELECT id, epoch, head, head_at FROM streams WHERE id = $1";
         self.db.sql(head).bind(stream).optional().await?.ok_or(Error::NotFound("stream"))
+    }
+
+    /// Tells where streams stood at a time: `head` is their last entry that was committed until then.
+    pub async fn places_at(&self, streams: &[StreamId], at: DateTime<Utc>) -> Result<Vec<Head>> {
+        let engine = self.db.engine();
+        let asked = placeholders(engine, streams.len(), 1);
+        let at_place = if engine == Engine::Sqlite { "?".to_owned() } else { format!("${}", streams.len() + 1) };
+        let text = format!(
+            "WITH asked (stream_id) AS (VALUES {asked})
+             SELECT streams.id, epoch, head_at,
+                    COALESCE((SELECT seq FROM entries WHERE entries.stream_id = streams.id AND created_at <= {at_place}
+                               ORDER BY seq DESC LIMIT 1), 0) AS head
+               FROM asked JOIN streams ON streams.id = asked.stream_id"
+        );
+        let stmt = streams.iter().fold(self.db.sql(AssertSqlSafe(text)).once(), |stmt, it| stmt.bind(*it));
+        Ok(stmt.bind(at).all().await?)
     }
 
     /// Begins another life of a stream, because its history was replaced: every position of before is reset.

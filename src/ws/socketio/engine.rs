@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::actors::presence::rules::DeviceKind;
 use crate::error::Result;
 use crate::ws::close;
 use crate::ws::frames::{Chunk, Protocol};
@@ -21,7 +22,7 @@ use crate::ws::{Sockets, Upgrade};
 pub(super) const NOOP: &[u8] = b"6";
 
 /// A name that nobody guesses.
-pub(super) fn unguessable() -> String {
+pub(in crate::ws) fn unguessable() -> String {
     let mut bytes = [0; 18];
     SystemRandom::new().fill(&mut bytes).expect("the system has chance");
     URL_SAFE_NO_PAD.encode(bytes)
@@ -60,8 +61,9 @@ impl<T: Talk> Engines<T> {
         Arc::new(Engines { sockets: sockets.clone(), polling: Arc::default(), upper: Box::new(upper) })
     }
 
-    fn begin(&self, address: IpAddr, polling: Option<Arc<Polling<T>>>) -> Result<Engine<T>> {
+    fn begin(&self, address: IpAddr, device: DeviceKind, polling: Option<Arc<Polling<T>>>) -> Result<Engine<T>> {
         let session = Session::open(&self.sockets, Protocol::SocketIo, address)?;
+        session.is_a(device);
         let (sid, upper) = (unguessable(), (self.upper)(&session));
         let (taking, upgrading) = Default::default();
         Ok(Engine { session, sid, upper, taking, polling, upgrading })
@@ -81,18 +83,18 @@ impl<T: Talk> Engines<T> {
     }
 
     /// Opens a session that polls.
-    pub(super) fn open(&self, address: IpAddr) -> Result<Arc<Engine<T>>> {
-        let engine = Arc::new(self.begin(address, Some(self.polling.clone()))?);
+    pub(super) fn open(&self, address: IpAddr, device: DeviceKind) -> Result<Arc<Engine<T>>> {
+        let engine = Arc::new(self.begin(address, device, Some(self.polling.clone()))?);
         self.greet(&engine, r#""websocket""#);
         self.polling.insert(engine.sid.clone(), engine.clone());
         let (polling, sid) = (self.polling.clone(), engine.sid.clone());
-        engine.session.at_end(move || drop(polling.remove(&sid)));
+        engine.session.at_end(move |_| drop(polling.remove(&sid)));
         Ok(engine)
     }
 
     /// Opens a session on a socket.
     pub(super) fn open_socket(self: &Arc<Self>, upgrade: Upgrade) -> Result<axum::response::Response> {
-        let (engine, engines) = (Arc::new(self.begin(upgrade.address, None)?), self.clone());
+        let (engine, engines) = (Arc::new(self.begin(upgrade.address, upgrade.device, None)?), self.clone());
         Ok(upgrade.converse(engine.session.clone(), engine, move |engine| engines.greet(engine, "")))
     }
 }

@@ -283,7 +283,10 @@ impl<N: Namespaces> Peer<N> {
 /// A refusal as JSON.
 pub fn refusal(error: &Error) -> String {
     let (code, temporary) = (error.code(), error.retry_after().is_some());
-    format!(r#"{{"message":{},"data":{{"code":"{code}","temporary":{temporary}}}}}"#, quoted(&error.to_string()))
+    let fields = if let Error::Invalid { fields, .. } = error { serde_json::to_string(fields).ok() } else { None };
+    let fields = fields.map(|it| format!(r#","fields":{it}"#)).unwrap_or_default();
+    let message = quoted(&error.to_string());
+    format!(r#"{{"message":{message},"data":{{"code":"{code}","temporary":{temporary}{fields}}}}}"#)
 }
 
 fn joined(args: &[&RawValue]) -> String {

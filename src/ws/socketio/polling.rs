@@ -18,6 +18,7 @@ use url::form_urlencoded;
 
 use super::engine::{Engine, Engines, NOOP};
 use super::payload::{self, Packet};
+use crate::actors::presence::rules::DeviceKind;
 use crate::http::error::Refusal;
 use crate::http::extract::Client;
 use crate::http::shell::Taken;
@@ -80,7 +81,7 @@ impl<T: Talk> Engines<T> {
         Ok(match (engine, &parts.method) {
             (None, &Method::GET) => {
                 let client = Client::from_request_parts(&mut parts, &()).await?;
-                text(self.open(client.address)?.take())
+                text(self.open(client.address, DeviceKind::of(&client.device))?.take())
             }
             (None, _) => bad(2, "Bad handshake method"),
             (Some(engine), &Method::GET) => engine.poll().await,
@@ -162,6 +163,7 @@ impl<T: Talk> Engine<T> {
         for packet in &packets {
             if *packet == Packet::Text("1") {
                 // The poll that waits ends with a packet that says nothing; then nobody asks any more.
+                session.goodbye.store(true, Relaxed);
                 session.outbox(|outbox| outbox.close(Some(wire::frame(wire::TEXT, NOOP))));
                 session.sockets.heartbeat.bid_farewell(session);
                 break;

@@ -41,7 +41,7 @@ async fn a_session_that_panics_ends_and_takes_its_bonds_along() {
 async fn values_that_wait_are_replaced_by_the_last_of_their_kind() {
     let place = Place::new(|_| ()).await;
     let (session, _peer) = place.enters(Protocol::Native, 4 << 10).await;
-    let filler = Chunk::told(Protocol::Native, "filler", &format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000)));
+    let filler = Chunk::told(Protocol::Native, "volatile", &format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000)));
     while session.outbox(|outbox| outbox.is_empty()) {
         session.send(&filler);
     }
@@ -57,7 +57,7 @@ async fn values_that_wait_are_replaced_by_the_last_of_their_kind() {
 async fn the_last_word_never_falls_into_a_frame() {
     let place = Place::new(|_| ()).await;
     let (session, mut peer) = place.enters(Protocol::Native, 4 << 10).await;
-    let filler = Chunk::told(Protocol::Native, "filler", &format!(r#"{{"text":"{}"}}"#, "x".repeat(3_000)));
+    let filler = Chunk::told(Protocol::Native, "volatile", &format!(r#"{{"text":"{}"}}"#, "x".repeat(3_000)));
     while session.outbox(|outbox| outbox.depth().0) < 100_000 {
         session.send(&filler);
     }

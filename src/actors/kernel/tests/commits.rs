@@ -50,7 +50,8 @@ impl Role for Ledger {
     }
 
     fn settled(&mut self, outcome: Result<Written>, reply: Option<Reply<Vec<i64>>>) {
-        let answer = outcome.map(|Written::Entry(appended)| {
+        let answer = outcome.map(|written| {
+            let appended = written.entry().unwrap();
             assert!(appended.seq != 13, "an unlucky number");
             self.seen.push(appended.seq);
             self.seen.clone()
@@ -77,7 +78,7 @@ fn write(clock: &Clock) -> Write {
 }
 
 fn commits(job: Job, seq: i64) {
-    let Write::Entry(append) = job.write;
+    let Write::Entry(append) = job.write else { panic!("not an entry") };
     let appended = Appended { epoch: 1, seq, id: append.id, at: chrono::DateTime::UNIX_EPOCH, repeated: false };
     let _ = job.reply.send(Ok(Written::Entry(appended)));
 }

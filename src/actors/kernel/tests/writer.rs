@@ -6,7 +6,7 @@ use crate::config::{DatabaseConfig, WriterConfig};
 use crate::ids::{EntryId, StreamId};
 use crate::storage::db::Db;
 use crate::storage::streams::{Append, StreamStore};
-use crate::storage::writes::{Write, Written};
+use crate::storage::writes::Write;
 
 #[tokio::test]
 async fn a_lane_that_panics_comes_back_and_keeps_its_queue() {
@@ -27,7 +27,7 @@ async fn a_lane_that_panics_comes_back_and_keeps_its_queue() {
     let answers = [hand(), hand(), hand(), hand()];
     let mut seqs = Vec::new();
     for answer in answers {
-        seqs.push(answer.await.map(|Written::Entry(it)| it.seq));
+        seqs.push(answer.await.map(|it| it.entry().unwrap().seq));
     }
     let gone = || Err(Error::unavailable("writer"));
     assert_eq!(seqs, [gone(), gone(), Ok(1), Ok(2)]);

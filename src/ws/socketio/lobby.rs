@@ -10,16 +10,16 @@ use futures_util::future::{BoxFuture, ready};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::engine::unguessable;
 use super::peer::{Args, Client, Event, Namespaces, Welcome, refusal};
 use crate::error::{Error, Result};
+use crate::ws::Sockets;
 use crate::ws::close;
 use crate::ws::offset::{LETTERS_MAX, Offset};
-use crate::ws::requests::{Proof, Requests, follow_all};
+use crate::ws::requests::{Proof, Requests, follow_all, sign_in};
 use crate::ws::wire::Close;
 
 /// The main namespace.
-pub struct House<R>(pub Arc<R>);
+pub struct Lobby<R>(pub Arc<R>);
 
 /// What a client shows when it enters; what else there is belongs to others.
 #[derive(Deserialize)]
@@ -31,18 +31,18 @@ struct Auth {
 }
 
 impl Auth {
-    fn read(auth: &RawValue) -> Result<(Proof, Option<String>, Option<Offset>)> {
+    fn read(auth: &RawValue, sockets: &Sockets) -> Result<(Proof, Option<String>, Option<Offset>)> {
         let auth: Auth =
             serde_json::from_str(auth.get()).map_err(|_| Error::Malformed("not what is shown at a door"))?;
         let proof = Proof::either(auth.token, auth.ticket)?;
-        // What another server gave out means nothing here: begin afresh.
-        let offset = auth.offset.and_then(|it| it.parse().ok());
+        // What another server gave out means nothing here, nor does what is too old: begin afresh.
+        let offset = auth.offset.and_then(|it| it.parse().ok()).filter(|it| sockets.recovers(it));
         let pid = auth.pid.filter(|it| it.len() <= LETTERS_MAX && offset.is_some());
         Ok((proof, pid, offset))
     }
 }
 
-impl<R: Requests> Namespaces for House<R> {
+impl<R: Requests> Namespaces for Lobby<R> {
     fn connect(
         &self,
         client: &Client,
@@ -52,18 +52,19 @@ impl<R: Requests> Namespaces for House<R> {
         if namespace != "/" {
             return ready(Ok(None)).boxed();
         }
-        let (proof, pid, offset) = match Auth::read(auth) {
+        let (proof, pid, offset) = match Auth::read(auth, &client.session.sockets) {
             Ok(read) => read,
             Err(error) => return ready(Err(error)).boxed(),
         };
         let (session, requests) = (client.session.clone(), self.0.clone());
         async move {
-            let known = requests.identify(proof).await?;
-            session.sign_in(known.person, known.lives)?;
+            let person = sign_in(&*requests, &session, proof).await?;
             // A position that is served no more is told by `reset`, stream by stream.
-            let streams = requests.streams(known.person, offset).await?;
-            let then = async move { follow_all(&session, streams).await };
-            Ok(Some(Welcome { pid: Some(pid.unwrap_or_else(unguessable)), then: then.boxed() }))
+            let (pid, marks) = session.sockets.recall.enter(pid, person.user, &session);
+            let mut streams = requests.streams(person, offset).await?;
+            offset.iter().for_each(|it| marks.raise(&mut streams, it));
+            let then = async move { follow_all(&*requests, &session, streams).await };
+            Ok(Some(Welcome { pid: Some(pid), then: then.boxed() }))
         }
         .boxed()
     }
