@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::calls::{Asked, Call, Done, typed};
 use super::frames::{Chunk, Protocol};
+use super::requests::look_again;
 use crate::actors::conversations::{Change, Conversations};
 use crate::error::{Error, Result};
 use crate::http::chat::{self, Begin, Cursors, HearingForm, Newcomers, Office, Position, Rename};
@@ -92,6 +93,8 @@ impl Asked {
     async fn follow(&self, id: ConversationId) -> Result<()> {
         if self.session.protocol != Protocol::Native {
             self.session.sockets.topics.follow(&self.session, id.stream(), None).await?;
+            let again = look_again(&self.house, &self.session, vec![id.stream()]);
+            again.await.map_err(|_| Error::unavailable("database"))?;
         }
         Ok(())
     }

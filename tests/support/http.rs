@@ -73,7 +73,13 @@ impl Server {
 
     /// A second node on the same backends. End it before the first.
     pub async fn beside(&self, routes: Routes) -> Server {
+        self.beside_with(routes, |_| ()).await
+    }
+
+    /// The same, with any setting changed.
+    pub async fn beside_with(&self, routes: Routes, change: impl FnOnce(&mut Config)) -> Server {
         let mut config = Config::clone(&self.app.config);
+        change(&mut config);
         config.data_dir = config.data_dir.join(unique("beside"));
         std::fs::create_dir(&config.data_dir).unwrap();
         Server::launch(config, routes, None).await

@@ -10,6 +10,7 @@ use super::chat::{asks, events, is_silent, next, tab};
 use crate::support::engines::Fresh;
 use crate::support::http::Server;
 use crate::support::people::Somebody;
+use crate::support::proxy::{Mode, Proxy};
 use crate::support::talks::at;
 use crate::support::{server_url, unique};
 
@@ -71,6 +72,36 @@ async fn whoever_is_taken_out_on_one_node_is_cut_off_on_the_other() {
     let refused = asks(&mut eves, "new_message", json!({ "conversation_id": id, "text": "still here" })).await;
     assert_eq!(refused["code"], "not_found");
     is_silent(&mut eves).await;
+    there.end().await;
+    here.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_while_a_node_cannot_tell_others_is_heard_there_afterwards() {
+    let (url, prefix) = (server_url("TEST_REDIS_URL"), unique("chat") + ":");
+    let (proxy, cut_off) = Proxy::before(&url).await;
+    let bus = |url: String| BusConfig::Redis { url: Secret::new(url), prefix: prefix.clone() };
+    let fresh = Fresh::new(Engine::Postgres).await;
+    let here = Server::start_on(fresh, folio::http::routes(), |it| it.bus = bus(cut_off)).await;
+    let there = here.beside_with(folio::http::routes(), |it| it.bus = bus(url)).await;
+    let (ada, bob) = (here.with_user("ada").await, here.with_user("bob").await);
+    let (id, far) = (ada.talks_with(&bob).await, at_node(&bob, &there));
+    let mut bobs = tab(&there, &far, &[(&id, 0)]).await;
+    proxy.set(Mode::Cut);
+    let seq = ada.says(&id, "from behind the cut").await;
+    proxy.set(Mode::Pass);
+    let heard = async {
+        let heard = events(&mut bobs, &id, seq - 1, seq).await;
+        assert_eq!(heard[0]["body"]["text"], "from behind the cut");
+    };
+    // Nothing else is said: what is owed is said again by itself.
+    let passes = async {
+        loop {
+            here.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! { () = heard => {}, () = passes => {} }
     there.end().await;
     here.end().await;
 }

@@ -28,7 +28,7 @@ impl Talk {
         args: &TalkArgs,
     ) -> Result<Option<(Receipt, Option<Append>)>> {
         if delivered.max(read) > self.head {
-            self.look(args).await?;
+            self.look_up_head(args).await?;
         }
         let (known, head) = (self.member(by)?, self.head);
         let (delivered, read) = (delivered.max(read).clamp(0, head), read.clamp(0, head));

@@ -109,7 +109,8 @@ impl Role for Talk {
             clock: args.clock.clone(),
             typing: BTreeMap::new(),
         };
-        let epoch = talk.look(args).await?;
+        talk.look(args).await?;
+        let epoch = talk.look_up_head(args).await?;
         let last = args.store.page(id.stream(), talk.head - 1, talk.head).await?;
         if let Some(last) = last.into_iter().next() {
             args.voices.again(id.stream(), epoch, &[Arc::new(last)]);
@@ -119,7 +120,7 @@ impl Role for Talk {
 
     async fn handle(&mut self, msg: TalkMsg, turn: &mut Turn<Self>) -> Outcome {
         let stale = self.read_at.is_none_or(|it| self.clock.moment().since(it) >= MEMBERS_FRESH);
-        let looked = if stale { self.look(turn.args()).await.map(|_| ()) } else { Ok(()) };
+        let looked = if stale { self.look(turn.args()).await } else { Ok(()) };
         match (msg, looked) {
             (TalkMsg::Say { reply, .. }, Err(error)) => reply.send(Err(error)),
             (TalkMsg::Receipt { reply, .. }, Err(error)) => reply.send(Err(error)),
@@ -178,19 +179,24 @@ impl Role for Talk {
 }
 
 impl Talk {
-    /// Reads who takes part and where the stream ends. Gives its epoch.
-    pub(super) async fn look(&mut self, args: &TalkArgs) -> Result<i64> {
-        let now = self.clock.moment();
+    /// Reads where the stream ends, which another node may have moved. Gives its epoch.
+    pub(super) async fn look_up_head(&mut self, args: &TalkArgs) -> Result<i64> {
         let head = args.store.head(self.id.stream()).await?;
+        self.head = self.head.max(head.head);
+        Ok(head.epoch)
+    }
+
+    /// Reads who takes part.
+    async fn look(&mut self, args: &TalkArgs) -> Result<()> {
+        let now = self.clock.moment();
         let members = conversations::members(&args.db, self.id).await?;
         self.closed = match &members[..] {
             [one, other] if self.direct => blocks::between(&args.db, one.user_id, other.user_id).await?,
             _ => self.direct,
         };
         self.members = members.into_iter().map(|it| (it.user_id, it)).collect();
-        self.head = self.head.max(head.head);
         self.read_at = Some(now);
-        Ok(head.epoch)
+        Ok(())
     }
 
     /// The one who asks, if they take part.

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,11 +17,14 @@ use tokio::sync::Notify;
 
 use super::root::Root;
 use super::streams::Audience;
+use crate::clock::Clock;
 use crate::ids::StreamId;
 use crate::storage::bus::{Bus, Heard};
 use crate::storage::streams::{Entered, StreamStore, Told};
 
 const TOPIC: &str = "voices";
+/// How soon it is said again that something is missing, where nothing else is said.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Streams and values that may wait for their hint.
 const WAITING_MAX: usize = 4_096;
 /// What hints carry at a time; what is more is read by whoever hears them.
@@ -77,8 +81,8 @@ impl Voices {
         let (bus, waiting) = (bus.clone(), Mutex::default());
         let voices = Voices(Arc::new(Inner { audience, bus, store, waiting, ring: Notify::new() }));
         if voices.0.bus.is_shared() {
-            let (telling, hearing) = (voices.0.clone(), voices.0.clone());
-            root.keep("voices", move |_| telling.clone().tell());
+            let (telling, hearing, clock) = (voices.0.clone(), voices.0.clone(), root.clock().clone());
+            root.keep("voices", move |_| telling.clone().tell(clock.clone()));
             root.keep("voices", move |_| hearing.clone().hear());
         }
         voices
@@ -139,14 +143,20 @@ impl Waiting {
 }
 
 impl Inner {
-    async fn tell(self: Arc<Self>) {
+    async fn tell(self: Arc<Self>, clock: Clock) {
+        let mut again = clock.every(AGAIN_AFTER);
         loop {
-            self.ring.notified().await;
+            let owed = self.waiting.lock().missed;
+            tokio::select! {
+                () = self.ring.notified() => {}
+                () = again.tick(), if owed => {}
+            }
             let hint = self.waiting.lock().hint();
             let Ok(text) = serde_json::to_vec(&hint) else { continue };
-            // Whoever does not hear it looks into the database when hints come through again.
             if let Err(error) = self.bus.publish(TOPIC, Bytes::from(text)).await {
                 tracing::debug!(%error, "other nodes were not told");
+                // Their own link may be good all the while: they look into the database when this comes through.
+                self.waiting.lock().missed = true;
             }
         }
     }
