@@ -101,14 +101,26 @@ async fn measure(engine: &str, db: &Db) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let folder = tempfile::TempDir::new().unwrap();
-    let db = Db::open(&DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 2 }).await.unwrap();
+    let db = Db::open(&DatabaseConfig::Sqlite {
+        path: folder.path().join("folio.db"),
+        readers: 2,
+        acquire_within: Duration::from_secs(2),
+    })
+    .await
+    .unwrap();
     measure("sqlite", &db).await;
     db.close().await;
     drop(folder);
 
     let url = std::env::var("TEST_POSTGRES_URL").expect("start the servers: scripts/services up postgres");
     let open = async |url: String| {
-        Db::open(&DatabaseConfig::Postgres { url: Secret::new(url), connections_max: 2 }).await.unwrap()
+        Db::open(&DatabaseConfig::Postgres {
+            url: Secret::new(url),
+            connections_max: 2,
+            acquire_within: Duration::from_secs(2),
+        })
+        .await
+        .unwrap()
     };
     let outside = open(url.clone()).await;
     outside.write("DROP SCHEMA IF EXISTS bench_people CASCADE").execute().await.unwrap();

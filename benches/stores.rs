@@ -16,14 +16,21 @@ const BODY: &str =
 /// Runs a bench on each engine, in a database of its own that is open already.
 pub async fn on_each_engine(bench: impl AsyncFn(&'static str, Db, DatabaseConfig)) {
     let folder = tempfile::TempDir::new().unwrap();
-    let sqlite = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 2 };
+    let sqlite = DatabaseConfig::Sqlite {
+        path: folder.path().join("folio.db"),
+        readers: 2,
+        acquire_within: std::time::Duration::from_secs(2),
+    };
     let db = Db::open(&sqlite).await.unwrap();
     db.migrate().await.unwrap();
     bench("sqlite", db, sqlite).await;
 
     let url = std::env::var("TEST_POSTGRES_URL").expect("start the servers: scripts/services up postgres");
-    let named =
-        |url: String| DatabaseConfig::Postgres { url: Secret::new(url), connections_max: CONNECTIONS as u32 + 1 };
+    let named = |url: String| DatabaseConfig::Postgres {
+        url: Secret::new(url),
+        connections_max: CONNECTIONS as u32 + 1,
+        acquire_within: std::time::Duration::from_secs(2),
+    };
     let outside = Db::open(&named(url.clone())).await.unwrap();
     let schema = async |sql: &'static str| outside.write(Sql::from(sql)).execute().await.unwrap();
     schema("DROP SCHEMA IF EXISTS folio_bench CASCADE").await;

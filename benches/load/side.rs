@@ -116,10 +116,24 @@ impl Servers {
     pub async fn ours(&self, store: Store, scene: Scene) -> Result<Side, String> {
         let folder = tempfile::tempdir().map_err(text)?;
         let (config, url) = match store {
-            Store::Sqlite => (DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 2 }, None),
+            Store::Sqlite => (
+                DatabaseConfig::Sqlite {
+                    path: folder.path().join("folio.db"),
+                    readers: 2,
+                    acquire_within: Duration::from_secs(2),
+                },
+                None,
+            ),
             Store::Postgres => {
                 let url = schema(OURS).await?;
-                (DatabaseConfig::Postgres { url: Secret::new(url.clone()), connections_max: 2 }, Some(url))
+                (
+                    DatabaseConfig::Postgres {
+                        url: Secret::new(url.clone()),
+                        connections_max: 2,
+                        acquire_within: Duration::from_secs(2),
+                    },
+                    Some(url),
+                )
             }
         };
         let folk = Folk::settle(&open(&config).await?, SECRET, scene.conversations * scene.members).await?;
@@ -187,7 +201,12 @@ fn postmaster() -> Option<u32> {
 /// Makes a schema that is empty, and gives the address that leads into it.
 async fn schema([name, drop, create]: [&'static str; 3]) -> Result<String, String> {
     let url = postgres()?;
-    let db = open(&DatabaseConfig::Postgres { url: Secret::new(url.clone()), connections_max: 2 }).await?;
+    let db = open(&DatabaseConfig::Postgres {
+        url: Secret::new(url.clone()),
+        connections_max: 2,
+        acquire_within: Duration::from_secs(2),
+    })
+    .await?;
     for sql in [drop, create] {
         db.write(Sql::from(sql)).execute().await.map_err(text)?;
     }

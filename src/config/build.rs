@@ -144,9 +144,18 @@ impl Settings {
 
     /// Which database, and where.
     pub fn database(&self) -> DatabaseConfig {
+        let acquire_within = self.database_acquire_within;
         match &self.database_url {
-            None => DatabaseConfig::Sqlite { path: self.data_dir.join("folio.db"), readers: self.database_readers },
-            Some(url) => DatabaseConfig::Postgres { url: url.secret(), connections_max: self.database_connections_max },
+            None => DatabaseConfig::Sqlite {
+                path: self.data_dir.join("folio.db"),
+                readers: self.database_readers,
+                acquire_within,
+            },
+            Some(url) => DatabaseConfig::Postgres {
+                url: url.secret(),
+                connections_max: self.database_connections_max,
+                acquire_within,
+            },
         }
     }
 

@@ -146,6 +146,8 @@ pub enum DatabaseConfig {
         path: PathBuf,
         /// Reading connections beside the one that writes.
         readers: u32,
+        /// How long anybody waits for a connection.
+        acquire_within: Duration,
     },
     /// A PostgreSQL server.
     Postgres {
@@ -153,6 +155,8 @@ pub enum DatabaseConfig {
         url: Secret,
         /// Connections at a time.
         connections_max: u32,
+        /// How long anybody waits for one.
+        acquire_within: Duration,
     },
 }
 

@@ -92,6 +92,8 @@ settings! {
     database_url: Option<Server> = "", Rule::Schemes(&["postgres", "postgresql"]);
     /// Connections to PostgreSQL at a time.
     database_connections_max: u32 = "10", Rule::Within(2, 1_000);
+    /// How long a request waits for a connection to the database before it is refused for now.
+    database_acquire_within: Duration = "2s", Rule::Within(100, HOUR);
     /// Connections that read from SQLite, beside the one that writes.
     database_readers: u32 = "4", Rule::Within(1, 64);
     /// A Redis server, as redis://:password@host:6379/0, for the cache and the way from node to node. Without it

@@ -37,6 +37,17 @@ pub struct Claim {
     published: Vec<i64>,
 }
 
+/// One line of the outbox.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Line {
+    /// Its place.
+    pub id: i64,
+    /// What kind of thing its events are.
+    pub topic: String,
+    /// How many events it stands for.
+    pub entries: i64,
+}
+
 const LINES_MAX: usize = 512;
 const ENTRIES_MAX: i64 = 4_096;
 
@@ -86,20 +97,24 @@ impl Claim {
         }
     }
 
-    /// The oldest lines that are not published, and the events they stand for, in order.
-    pub async fn oldest(&mut self) -> Result<(Vec<i64>, Vec<Event>)> {
+    /// The oldest lines that are not published.
+    pub async fn oldest(&mut self) -> Result<Vec<Line>> {
         let after = self.published.last().copied().unwrap_or(0);
-        let text = "SELECT id, COALESCE(last_seq - first_seq, 0) + 1 AS entries
+        let text = "SELECT id, topic, COALESCE(last_seq - first_seq, 0) + 1 AS entries
                       FROM outbox WHERE id > $1 ORDER BY id LIMIT $2";
-        let lines: Vec<(i64, i64)> = self.sql(text).bind(after).bind(LINES_MAX as i64).all().await?;
+        let lines: Vec<Line> = self.sql(text).bind(after).bind(LINES_MAX as i64).all().await?;
         let mut room = ENTRIES_MAX;
-        let mut fits = |entries| {
-            room -= entries;
-            room + entries > 0
+        let fits = |line: &Line| {
+            room -= line.entries;
+            room + line.entries > 0
         };
-        let ids: Vec<i64> = lines.iter().take_while(|it| fits(it.1)).map(|it| it.0).collect();
-        if ids.is_empty() {
-            return Ok((ids, Vec::new()));
+        Ok(lines.into_iter().take_while(fits).collect())
+    }
+
+    /// The events that lines stand for, in order.
+    pub async fn events(&mut self, lines: &[i64]) -> Result<Vec<Event>> {
+        if lines.is_empty() {
+            return Ok(Vec::new());
         }
         let text = format!(
             "WITH line AS MATERIALIZED (SELECT * FROM outbox WHERE id IN ({}))
@@ -112,13 +127,12 @@ impl Claim {
             IDS.text(self.db.engine()).as_str()
         );
         // Planned each time: a plan made when the table was small reads all of it when it is large.
-        let events = self.sql(AssertSqlSafe(text)).once().bind(list(&ids)).all().await?;
-        Ok((ids, events))
+        Ok(self.sql(AssertSqlSafe(text)).once().bind(list(lines)).all().await?)
     }
 
     /// Notes lines as published. SQLite removes them many at a time: a removal there takes the one writer and a sync.
     /// PostgreSQL at once, because lower ids may yet appear.
-    pub async fn publish(&mut self, ids: Vec<i64>) -> Result<()> {
+    pub async fn publish(&mut self, ids: impl IntoIterator<Item = i64>) -> Result<()> {
         self.published.extend(ids);
         let enough = if self.session.is_some() { 1 } else { LINES_MAX };
         if self.published.len() >= enough { self.remove().await } else { Ok(()) }

@@ -9,6 +9,7 @@ use folio::storage::db::Db;
 use folio::storage::mails::{self, Letter};
 
 use super::program::{Place, ended};
+use crate::support::PATIENCE;
 
 #[test]
 fn a_letter_is_listed_and_shown_while_folio_runs() {
@@ -48,7 +49,7 @@ fn write(place: &Place, subject: &str, body: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let path = place.path("folio-data/folio.db");
-        let db = Db::open(&DatabaseConfig::Sqlite { path, readers: 1 }).await.unwrap();
+        let db = Db::open(&DatabaseConfig::Sqlite { path, readers: 1, acquire_within: PATIENCE }).await.unwrap();
         let clock = Clock::system();
         let letter = Letter {
             id: v7(&clock),

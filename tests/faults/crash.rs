@@ -13,6 +13,7 @@ use folio::storage::broker::Event;
 use folio::storage::db::{Db, Engine};
 use uuid::Uuid;
 
+use crate::support::PATIENCE;
 use crate::support::engines::Fresh;
 use crate::support::streams::{Node, Queue, assert_dense, says, stream};
 use crate::support::{eventually, spawn};
@@ -47,8 +48,10 @@ impl folio::actors::kernel::outbox::Publish for Pipe {
 async fn child() {
     let Ok(starts) = std::env::var("CRASH_STARTS") else { return };
     let config = match (std::env::var("CRASH_FILE"), std::env::var("CRASH_URL")) {
-        (Ok(path), _) => DatabaseConfig::Sqlite { path: path.into(), readers: 2 },
-        (_, url) => DatabaseConfig::Postgres { url: Secret::new(url.unwrap()), connections_max: 5 },
+        (Ok(path), _) => DatabaseConfig::Sqlite { path: path.into(), readers: 2, acquire_within: PATIENCE },
+        (_, url) => {
+            DatabaseConfig::Postgres { url: Secret::new(url.unwrap()), connections_max: 5, acquire_within: PATIENCE }
+        }
     };
     let db = Db::open(&config).await.unwrap();
     let node = Node::start(&db).await;

@@ -152,7 +152,7 @@ async fn a_backlog_drains_by_itself_after_an_outage() {
         while start.elapsed() < outage() {
             let asked = Instant::now();
             assert_eq!(bench.broker.publish(&events[100..200]).await, Err(Error::unavailable("broker")));
-            assert!(asked.elapsed() < Duration::from_secs(10), "a publisher hung for {:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_secs(30), "a publisher hung for {:?}", asked.elapsed());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         proxy.set(Mode::Pass);

@@ -153,7 +153,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 async fn an_idle_connection_is_parked_wakes_as_if_nothing_was_and_closes_in_the_end() {
     let server = Server::start(routes(), |it| {
         it.park_after = Duration::from_millis(100);
-        it.idle_within = Duration::from_millis(1_500);
+        it.idle_within = Duration::from_secs(4);
     });
     let server = server.await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();

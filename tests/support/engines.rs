@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use folio::clock::Clock;
 use folio::config::{DatabaseConfig, Secret};
@@ -9,6 +10,8 @@ use folio::ids;
 use folio::storage::db::{Db, Engine};
 use futures_util::FutureExt;
 use tempfile::TempDir;
+
+use super::PATIENCE;
 
 /// An empty database: a file in a folder of its own, or a schema of its own.
 #[derive(Debug)]
@@ -30,19 +33,23 @@ impl Fresh {
         Fresh { engine, folder: TempDir::new().unwrap(), schema }
     }
 
-    /// The settings that lead to it.
+    /// The settings that lead to it. A test of something else waits for a busy machine.
     pub fn config(&self) -> DatabaseConfig {
-        match self.engine {
-            Engine::Sqlite => DatabaseConfig::Sqlite { path: self.file(), readers: 4 },
-            Engine::Postgres => self.config_at(&postgres_url()),
-        }
+        self.config_within(PATIENCE, &postgres_url())
     }
 
-    /// The same by way of another address, such as a proxy's.
+    /// The same for a test of what happens when the database is away; PostgreSQL by another address, such as a proxy's.
     pub fn config_at(&self, url: &str) -> DatabaseConfig {
+        self.config_within(Duration::from_secs(2), url)
+    }
+
+    fn config_within(&self, acquire_within: Duration, url: &str) -> DatabaseConfig {
+        if self.engine == Engine::Sqlite {
+            return DatabaseConfig::Sqlite { path: self.file(), readers: 4, acquire_within };
+        }
         let between = if url.contains('?') { '&' } else { '?' };
         let url = Secret::new(format!("{url}{between}options[search_path]={}", self.schema));
-        DatabaseConfig::Postgres { url, connections_max: 10 }
+        DatabaseConfig::Postgres { url, connections_max: 10, acquire_within }
     }
 
     /// The file of SQLite.
@@ -80,7 +87,7 @@ pub fn postgres_url() -> String {
 
 async fn admin(text: String) {
     let url = Secret::new(postgres_url());
-    let db = Db::open(&DatabaseConfig::Postgres { url, connections_max: 2 }).await.unwrap();
+    let db = Db::open(&DatabaseConfig::Postgres { url, connections_max: 2, acquire_within: PATIENCE }).await.unwrap();
     // What a test left running holds its tables only for as long as its statements last.
     db.write(sqlx::AssertSqlSafe(text)).execute().await.unwrap();
     db.close().await;

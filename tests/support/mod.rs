@@ -22,15 +22,18 @@ pub mod talks;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+/// How long a test waits for what has to come: machines may be slow.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Starts a task of the test itself.
 #[expect(clippy::disallowed_methods, reason = "a test's own tasks are not part of the tree")]
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(future)
 }
 
-/// Waits until something holds, and fails when it does not within half a minute.
+/// Waits until something holds, and fails when it does not.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -8,6 +8,8 @@ use folio::config::{
     LogFormat, MailConfig, ObjectsConfig, PasswordScheme, PeopleConfig, SearchConfig, Secret, Settings, WriterConfig,
 };
 
+use super::PATIENCE;
+
 const DAY: u64 = 24 * 3_600;
 
 /// Settings for a test: embedded, small, quick.
@@ -32,13 +34,13 @@ pub fn config(dir: &Path) -> Config {
             idle_within: Duration::from_secs(60),
             drain_within: Duration::from_secs(5),
         },
-        database: DatabaseConfig::Sqlite { path: dir.join("folio.db"), readers: 1 },
+        database: DatabaseConfig::Sqlite { path: dir.join("folio.db"), readers: 1, acquire_within: PATIENCE },
         cache: CacheConfig::Embedded { bytes_max: 1 << 20 },
         bus: BusConfig::Embedded,
         broker: BrokerConfig::Embedded,
         objects: ObjectsConfig::Files { dir: dir.join("files") },
         search: SearchConfig::Embedded { dir: dir.join("files") },
-        writer: WriterConfig::default(),
+        writer: WriterConfig { commit_within: PATIENCE, ..WriterConfig::default() },
         sockets: Settings { rate_limit: false, ..Settings::default() }.sockets(),
         presence: Settings::default().presence(),
         auth: auth(),

@@ -4,8 +4,9 @@
 //! Publishes: every event at least once, in order of its key.  Queue: none, it reads the outbox.
 //! On restart: publishes again what was not removed yet, with the same ids; nothing is lost.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -37,11 +38,20 @@ const REFUSALS_MAX: u32 = 3;
 pub trait Publish: Clone + Send + Sync + 'static {
     /// Publishes events in order.
     fn publish(&self, events: &[Event]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Keeps those topics that go anywhere: what nobody wants need not be read.
+    fn wanted(&self, _topics: &mut BTreeSet<String>) -> impl Future<Output = Result<()>> + Send {
+        ready(Ok(()))
+    }
 }
 
 impl Publish for Broker {
     async fn publish(&self, events: &[Event]) -> Result<()> {
         Broker::publish(self, events).await
+    }
+
+    async fn wanted(&self, topics: &mut BTreeSet<String>) -> Result<()> {
+        Broker::wanted(self, topics).await
     }
 }
 
@@ -155,19 +165,23 @@ impl<P: Publish> Relay<P> {
             return Ok(false);
         }
         loop {
-            let (lines, events) = within(STEP_WITHIN, claim.oldest()).await?;
+            let lines = within(STEP_WITHIN, claim.oldest()).await?;
             if lines.is_empty() {
                 return Ok(true);
             }
+            let mut topics = lines.iter().map(|it| it.topic.clone()).collect();
+            within(STEP_WITHIN, self.broker.wanted(&mut topics)).await?;
+            let wanted: Vec<i64> = lines.iter().filter(|it| topics.contains(&it.topic)).map(|it| it.id).collect();
+            let events = within(STEP_WITHIN, claim.events(&wanted)).await?;
             self.publish(claim, &events).await?;
-            within(STEP_WITHIN, claim.publish(lines)).await?;
+            within(STEP_WITHIN, claim.publish(lines.iter().map(|it| it.id))).await?;
         }
     }
 
     /// Publishes in order. What the broker refuses is halved until the event it means stands alone; that one is parked
     /// after a few tries, so that it stops nobody else. A broker that is gone refuses nothing: that is an error.
     async fn publish(&self, claim: &mut Claim, events: &[Event]) -> Result<()> {
-        let mut parts = vec![events];
+        let mut parts = Vec::from_iter(Some(events).filter(|it| !it.is_empty()));
         let mut refusals = 0;
         while let Some(part) = parts.pop() {
             let error = match within(CONFIRM_WITHIN, self.broker.publish(part)).await {

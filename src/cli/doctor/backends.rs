@@ -66,8 +66,11 @@ async fn broker(settings: &Settings, config: &Config) -> Finding {
         BrokerConfig::Embedded => embedded("broker", "queue tables in the database"),
         open => {
             // A server keeps the queues, so this database is never reached.
-            let nowhere =
-                DatabaseConfig::Postgres { url: Secret::new("postgres://[::]".to_owned()), connections_max: 2 };
+            let nowhere = DatabaseConfig::Postgres {
+                url: Secret::new("postgres://[::]".to_owned()),
+                connections_max: 2,
+                acquire_within: Duration::from_secs(2),
+            };
             let probe = async { Broker::open(open, &Db::open(&nowhere).await?, &Clock::system())?.probe().await };
             ask("broker", &settings.amqp_url, probe).await
         }

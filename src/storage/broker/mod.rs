@@ -20,6 +20,7 @@ mod tables;
 
 pub use self::consumer::{Consumer, Delivery};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ impl Subscription {
     }
 
     fn wants(&self, topic: &str) -> bool {
-        self.topics.iter().any(|pattern| matches(pattern, topic))
+        wants(self.topics.iter().map(String::as_str), topic)
     }
 }
 
@@ -161,6 +162,15 @@ impl Broker {
         }
     }
 
+    /// Keeps those topics that lead into a queue. What a server hands on, only the server knows.
+    pub async fn wanted(&self, topics: &mut BTreeSet<String>) -> Result<()> {
+        if self.server.is_none() {
+            let queues = self.tables.queues().await?;
+            topics.retain(|topic| queues.iter().any(|(_, patterns)| wants(patterns.lines(), topic)));
+        }
+        Ok(())
+    }
+
     /// Works off a queue, which is made when it is missing.
     pub fn subscribe(&self, subscription: Subscription) -> Consumer {
         Consumer::new(self, subscription)
@@ -184,6 +194,10 @@ pub fn backoff(attempt: u32, event: Uuid) -> Duration {
 
 fn name_fits(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
+}
+
+fn wants<'p>(mut patterns: impl Iterator<Item = &'p str>, topic: &str) -> bool {
+    patterns.any(|pattern| matches(pattern, topic))
 }
 
 /// Whether a pattern names a topic.

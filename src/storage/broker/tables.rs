@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Broker, DEAD_LOOKED_AT_MAX, Dead, Event, Subscription, matches};
+use super::{Broker, DEAD_LOOKED_AT_MAX, Dead, Event, Subscription, wants};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::storage::db::{Db, Engine, Stmt};
@@ -70,11 +70,16 @@ impl Tables {
         Ok(())
     }
 
+    /// Every queue and the patterns that lead into it, a line each.
+    pub(super) async fn queues(&self) -> Result<Vec<(String, String)>> {
+        Ok(self.db.sql("SELECT name, topics FROM queues").all().await?)
+    }
+
     pub(super) async fn publish(&self, events: &[Event]) -> Result<()> {
-        let queues: Vec<(String, String)> = self.db.sql("SELECT name, topics FROM queues").all().await?;
+        let queues = self.queues().await?;
         let pairs = events.iter().flat_map(|event| queues.iter().map(move |(name, topics)| (name, topics, event)));
         let rows: Vec<(&str, &Event)> = pairs
-            .filter(|(_, topics, event)| topics.lines().any(|pattern| matches(pattern, &event.topic)))
+            .filter(|(_, topics, event)| wants(topics.lines(), &event.topic))
             .map(|(name, _, event)| (name.as_str(), event))
             .collect();
         if !rows.is_empty() {

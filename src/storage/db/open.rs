@@ -3,7 +3,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, Row};
@@ -13,8 +12,6 @@ use crate::config::DatabaseConfig;
 use crate::error::{Error, Result as Outcome};
 use crate::storage::Probe;
 
-/// How long anybody waits for a connection.
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that rested this long is looked at before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 
@@ -32,7 +29,7 @@ impl Db {
     /// first use, so that a server which is not there yet is an answer in time and no failed start.
     pub async fn open(config: &DatabaseConfig) -> Outcome<Db> {
         match config {
-            DatabaseConfig::Sqlite { path, readers } => {
+            DatabaseConfig::Sqlite { path, readers, acquire_within } => {
                 let options = SqliteConnectOptions::new()
                     .filename(path)
                     .create_if_missing(true)
@@ -40,16 +37,21 @@ impl Db {
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     // Shorter than what a commit may take: whoever waits hears why.
-                    .busy_timeout(Duration::from_secs(1))
+                    .busy_timeout(*acquire_within / 2)
                     // Many-row statements keep their undo journal in memory: 15 % less work a row.
                     .pragma("temp_store", "memory")
                     .pragma("cache_size", "-65536")
                     .pragma("wal_autocheckpoint", "4000")
                     .row_buffer_size(1_024);
                 // A file does not hang up: nobody asks it before each use whether it is still there.
-                let lasting =
-                    || SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None).test_before_acquire(false);
-                let write = bounded(lasting(), 1).connect_with(options.clone()).await?;
+                let lasting = || {
+                    SqlitePoolOptions::new()
+                        .acquire_timeout(*acquire_within)
+                        .max_lifetime(None)
+                        .idle_timeout(None)
+                        .test_before_acquire(false)
+                };
+                let write = lasting().max_connections(1).connect_with(options.clone()).await?;
                 let promises = "SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous";
                 let (journal, synchronous): (String, i64) = sqlx::query_as(promises).fetch_one(&write).await?;
                 if (&*journal, synchronous) != ("wal", 2) {
@@ -60,13 +62,17 @@ impl Db {
                     );
                     return Err(Error::internal(why));
                 }
-                let read =
-                    bounded(lasting(), (*readers).max(1)).connect_with(options.pragma("query_only", "on")).await?;
+                let read = lasting()
+                    .max_connections((*readers).max(1))
+                    .connect_with(options.pragma("query_only", "on"))
+                    .await?;
                 Ok(Db::Sqlite { write, read })
             }
-            DatabaseConfig::Postgres { url, connections_max } => {
+            DatabaseConfig::Postgres { url, connections_max, acquire_within } => {
                 let options = PgConnectOptions::from_str(url.expose())?.application_name("folio").options(SESSION);
-                let pool = bounded(PgPoolOptions::new(), (*connections_max).max(2))
+                let pool = PgPoolOptions::new()
+                    .max_connections((*connections_max).max(2))
+                    .acquire_timeout(*acquire_within)
                     // A look at a rested connection says more than a ping, and a busy one needs none.
                     .test_before_acquire(false)
                     .after_connect(|conn, _| Box::pin(async { check(conn).await.map(|_| ()) }))
@@ -101,10 +107,6 @@ impl Db {
             }
         }
     }
-}
-
-fn bounded<DB: sqlx::Database>(pool: PoolOptions<DB>, connections_max: u32) -> PoolOptions<DB> {
-    pool.max_connections(connections_max).acquire_timeout(ACQUIRE_WITHIN)
 }
 
 /// Whether a session can be written through: after a failover an old one may lead to a server that only reads. A

@@ -201,7 +201,10 @@ mod tests {
     async fn a_batch_on_sqlite_never_reads_a_whole_table() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("folio.db");
-        let db = Db::open(&DatabaseConfig::Sqlite { path, readers: 1 }).await.unwrap();
+        let db =
+            Db::open(&DatabaseConfig::Sqlite { path, readers: 1, acquire_within: std::time::Duration::from_secs(2) })
+                .await
+                .unwrap();
         db.migrate().await.unwrap();
         for size in [1, 2, 3, 50, 1_000] {
             for text in [sqlite_heads(size), sqlite_known(size), sqlite_grow(size)] {

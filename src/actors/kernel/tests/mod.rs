@@ -142,7 +142,7 @@ fn is_unavailable<T>(answer: &Result<T>) -> bool {
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
         tokio::task::yield_now().await;
     }
 }

@@ -58,7 +58,7 @@ async fn a_supervisor_lost_in_a_storm_leaves_no_key_behind() {
         for key in 0..16 {
             let start = Instant::now();
             while likes.get(&key).ask(Msg::Add).await.is_err() {
-                assert!(start.elapsed() < Duration::from_secs(4), "key {key} hangs");
+                assert!(start.elapsed() < Duration::from_secs(30), "key {key} hangs");
                 tokio::task::yield_now().await;
             }
         }

@@ -11,7 +11,11 @@ use crate::storage::writes::Write;
 #[tokio::test]
 async fn a_lane_that_panics_comes_back_and_keeps_its_queue() {
     let (folder, clock) = (tempfile::TempDir::new().unwrap(), Clock::system());
-    let config = DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 1 };
+    let config = DatabaseConfig::Sqlite {
+        path: folder.path().join("folio.db"),
+        readers: 1,
+        acquire_within: Duration::from_secs(2),
+    };
     let (db, stream) = (Db::open(&config).await.unwrap(), StreamId::new(&clock));
     db.migrate().await.unwrap();
     let mut tx = db.begin().await.unwrap();
