@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use folio::actors::kernel::outbox::Relay;
 use folio::clock::Clock;
 use folio::config::BrokerConfig;
 use folio::ids;
@@ -159,7 +158,7 @@ async fn what_no_queue_wants_is_let_go_and_the_rest_arrives(fresh: &Fresh) {
         node.append(happens(stream, "member.joined")).await.unwrap();
         liked.push(tell(&db, "project.liked", user().0).await);
     }
-    Relay::new(db.clone(), broker.clone(), node.bus.clone(), node.committed.clone()).start(&node.root);
+    node.relay(broker.clone());
     let mut consumer = broker.subscribe(subscription);
     for id in liked {
         let delivery = timeout(Duration::from_secs(30), consumer.next()).await.expect("never delivered");
@@ -185,6 +184,40 @@ async fn a_commit_on_a_node_that_does_not_relay_rings_the_one_that_does() {
             assert_eq!(next(&mut published).await.seq, Some(turn));
         }
         assert!(began.elapsed() < Duration::from_secs(10), "one look a second would take twice as long");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relaying_reads_what_was_said_and_not_everything_that_ever_was() {
+    Fresh::run(Engine::Postgres, async |fresh| {
+        let db = fresh.open().await;
+        let node = Node::start(&db).await;
+        let old = stream(&db).await;
+        let history = "INSERT INTO entries (stream_id, seq, id, kind, body, created_at)
+                       SELECT $1, it, gen_random_uuid(), 'message', '{}', now() FROM generate_series(1, 30000) AS it";
+        db.write(history).bind(old).execute().await.unwrap();
+        let (queue, mut published) = Queue::new();
+        let mut sent = Vec::new();
+        for _ in 0..64 {
+            sent.push(node.hand(happens(stream(&db).await, "member.joined")).unwrap());
+        }
+        for it in sent {
+            done(it).await.unwrap();
+        }
+        node.relay(queue);
+        for _ in 0..64 {
+            assert_eq!(next(&mut published).await.seq, Some(1));
+        }
+        // A session counts what it read at its end.
+        node.stop().await;
+        let read = async || -> (i64, i64) {
+            let text = "SELECT COALESCE(idx_scan, 0), COALESCE(seq_tup_read, 0) FROM pg_stat_user_tables
+                         WHERE schemaname = current_schema() AND relname = 'entries'";
+            fresh.open().await.sql(text).one().await.unwrap()
+        };
+        eventually("each was looked up", async || read().await.0 >= 64).await;
+        assert!(read().await.1 < 30_000, "all of it was read");
     })
     .await;
 }

@@ -48,9 +48,15 @@ async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
     match tx {
         Tx::Postgres(tx) => {
             sqlx::query_as(
-                "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+                "SELECT found.*
                    FROM UNNEST($1::uuid[], $2::uuid[], $3::text[]) AS asked (stream_id, sender_id, client_id)
-                   JOIN entries USING (client_id, sender_id, stream_id)",
+                  CROSS JOIN LATERAL (
+                        SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+                          FROM entries AS it
+                         WHERE it.client_id = asked.client_id AND it.sender_id = asked.sender_id
+                           AND it.stream_id = asked.stream_id
+                         -- Looked up one by one: otherwise the planner may read every entry there is.
+                         LIMIT 1) AS found",
             )
             // Planned each time: a plan made when the table was small reads all of it when it is large.
             .persistent(false)
