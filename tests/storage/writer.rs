@@ -9,7 +9,7 @@ use folio::storage::db::{Db, Engine, Tx};
 use crate::support::engines::{Fresh, postgres_url};
 use crate::support::eventually;
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::streams::{Node, assert_dense, done, happens, says, stream, user};
+use crate::support::streams::{Node, assert_dense, done, happens, patient, says, stream, user};
 
 crate::on_both_engines! {
     a_bad_row_fails_alone
@@ -79,7 +79,7 @@ async fn block(db: &Db, stream: folio::ids::StreamId) -> Tx<'static> {
 async fn a_full_lane_refuses_and_who_gave_up_is_not_written(fresh: &Fresh) {
     let db = fresh.open().await;
     let (stream, ada) = (stream(&db).await, user());
-    let node = Node::with(&db, &WriterConfig { waiting_max: 10, ..WriterConfig::default() }).await;
+    let node = Node::with(&db, &WriterConfig { waiting_max: 10, ..patient() }).await;
     node.append(says(stream, ada, "warm", "hi")).await.unwrap();
 
     let blocker = block(&db, stream).await;
@@ -102,7 +102,7 @@ async fn a_full_lane_refuses_and_who_gave_up_is_not_written(fresh: &Fresh) {
 async fn what_waits_is_bounded_in_bytes(fresh: &Fresh) {
     let db = fresh.open().await;
     let (stream, ada) = (stream(&db).await, user());
-    let node = Node::with(&db, &WriterConfig { waiting_bytes_max: 100_000, ..WriterConfig::default() }).await;
+    let node = Node::with(&db, &WriterConfig { waiting_bytes_max: 100_000, ..patient() }).await;
     let blocker = block(&db, stream).await;
     let large = "x".repeat(30_000);
     let taken: Vec<_> = (0..3).map(|it| node.hand(says(stream, ada, format!("c-{it}"), &large)).unwrap()).collect();
@@ -184,7 +184,7 @@ async fn when_the_answer_to_a_commit_is_lost_asking_again_tells() {
         let (proxy, db) = behind_proxy(fresh).await;
         let (proxy, plain) = (proxy.unwrap(), fresh.open().await);
         let (stream, ada) = (stream(&plain).await, user());
-        let node = Node::with(&db, &WriterConfig::default()).await;
+        let node = Node::with(&db, &patient()).await;
         let (words, commit) = (b"cut me" as &[u8], b"COMMIT" as &[u8]);
         // How many are asked at once, where the connection is cut, and what is known of them then: a lone append is
         // done when its words arrived, those of a batch when its COMMIT did.
@@ -224,7 +224,7 @@ async fn a_writer_that_stops_writes_what_waits_and_takes_no_more() {
     Fresh::run(Engine::Sqlite, async |fresh| {
         let db = fresh.open().await;
         let (stream, ada) = (stream(&db).await, user());
-        let node = Node::with(&db, &WriterConfig { batch_max: 3, ..WriterConfig::default() }).await;
+        let node = Node::with(&db, &WriterConfig { batch_max: 3, ..patient() }).await;
         node.append(says(stream, ada, "first", "hi")).await.unwrap();
         let waiting: Vec<_> =
             (0..10).map(|it| node.hand(says(stream, ada, format!("c-{it}"), "hi")).unwrap()).collect();

@@ -18,6 +18,8 @@ use folio::storage::writes::Write;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::PATIENCE;
+
 /// A database and the writer that one node has on it.
 #[derive(Clone)]
 pub struct Node {
@@ -31,7 +33,7 @@ pub struct Node {
 
 impl Node {
     pub async fn start(db: &Db) -> Node {
-        Node::with(db, &WriterConfig::default()).await
+        Node::with(db, &patient()).await
     }
 
     pub async fn with(db: &Db, config: &WriterConfig) -> Node {
@@ -40,7 +42,7 @@ impl Node {
 
     /// One that goes by a clock of the test.
     pub async fn at(db: &Db, clock: Clock) -> Node {
-        Node::new(db, &WriterConfig::default(), clock).await
+        Node::new(db, &patient(), clock).await
     }
 
     async fn new(db: &Db, config: &WriterConfig, clock: Clock) -> Node {
@@ -67,8 +69,13 @@ impl Node {
 
     /// Ends what runs in it.
     pub async fn stop(&self) {
-        assert!(self.root.stop(std::time::Duration::from_secs(5)).await, "something had to be cut off");
+        assert!(self.root.stop(PATIENCE).await, "something had to be cut off");
     }
+}
+
+/// A commit may take as long as a busy machine needs.
+pub fn patient() -> WriterConfig {
+    WriterConfig { commit_within: PATIENCE, ..WriterConfig::default() }
 }
 
 pub async fn done(pending: Pending) -> Result<Appended> {
