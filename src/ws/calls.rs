@@ -16,7 +16,6 @@ use super::house::House;
 use super::requests::{Proof, sign_in, unknown};
 use super::session::Session;
 use crate::actors::auth::Person;
-use crate::actors::presence::ASKED_MAX;
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, UserId};
 
@@ -115,10 +114,7 @@ async fn follow(asked: Asked, form: Circle) -> Result<Done> {
         let members = actors.conversations.participants(&[id], None, members_max).await?;
         users.extend(members.iter().map(|it| it.user_id).filter(|it| *it != user));
     }
-    for some in users.chunks(ASKED_MAX) {
-        let sight = actors.presence.see(user, some).await?;
-        asked.house.followers().follow(&asked.session, sight)?;
-    }
+    asked.house.followers().follow(&asked.session, user, &users, true).await?;
     Ok(Done {})
 }
 

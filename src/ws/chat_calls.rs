@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::calls::{Asked, Call, Done, typed};
+use super::following::follow_own;
 use super::frames::{Chunk, Protocol};
-use super::requests::look_again;
 use crate::actors::conversations::{Change, Conversations};
 use crate::error::{Error, Result};
 use crate::http::chat::{self, Begin, Cursors, HearingForm, Newcomers, Office, Position, Rename};
@@ -92,9 +92,8 @@ impl Asked {
     /// Stock clients hear what they take part in without asking; a native client follows for itself.
     async fn follow(&self, id: ConversationId) -> Result<()> {
         if self.session.protocol != Protocol::Native {
-            self.session.sockets.topics.follow(&self.session, id.stream(), None).await?;
-            let again = look_again(&self.house, &self.session, vec![id.stream()]);
-            again.await.map_err(|_| Error::unavailable("database"))?;
+            let followed = follow_own(&self.house, &self.session, vec![(id.stream(), None)]);
+            followed.await.map_err(|_| Error::unavailable("history"))?;
         }
         Ok(())
     }

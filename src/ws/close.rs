@@ -29,12 +29,8 @@ pub const REPLACED: u16 = 4011;
 pub const OUT_OF_TURN: u16 = 4400;
 /// Nobody is signed in, or not any more.
 pub const UNAUTHENTICATED: u16 = 4401;
-/// May not be here any more.
-pub const FORBIDDEN: u16 = 4403;
 /// Another device took the place.
 pub const DISPLACED: u16 = 4409;
-/// Too many of them.
-pub const TOO_MANY: u16 = 4429;
 
 /// Whether a client does well to come back with what it holds.
 pub const fn comes_back(code: u16) -> bool {
@@ -43,5 +39,5 @@ pub const fn comes_back(code: u16) -> bool {
 
 /// Whether coming back with the same is in vain, though nothing is wrong with how the client speaks.
 pub const fn is_final(code: u16) -> bool {
-    matches!(code, UNAUTHENTICATED | FORBIDDEN | DISPLACED)
+    matches!(code, UNAUTHENTICATED | DISPLACED)
 }

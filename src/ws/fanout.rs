@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::close;
+use super::following::away;
 use super::frames::{Batch, Chunk, Protocol, lost};
 use super::members::Page;
 use super::topic::{BATCH_ENTRIES_MAX, Topic, one_write};
@@ -24,7 +25,7 @@ enum Turn {
     /// Somebody takes no part any more: what comes behind it is not theirs.
     Left(UserId),
     /// There is one more stream to hear.
-    Joined(StreamId, i64),
+    Joined(StreamId, Position),
 }
 
 impl Turn {
@@ -36,13 +37,14 @@ impl Turn {
         #[derive(Deserialize)]
         struct Joined {
             conversation_id: StreamId,
+            epoch: i64,
             joined_seq: i64,
         }
         match &*entry.kind {
             "member.removed" => serde_json::from_str(&entry.body).ok().map(|it: Left| Turn::Left(it.user_id)),
             "conversation.joined" => {
-                let joined: Joined = serde_json::from_str(&entry.body).ok()?;
-                Some(Turn::Joined(joined.conversation_id, joined.joined_seq))
+                let Joined { conversation_id, epoch, joined_seq: seq } = serde_json::from_str(&entry.body).ok()?;
+                Some(Turn::Joined(conversation_id, Position { epoch, seq }))
             }
             _ => None,
         }
@@ -80,7 +82,7 @@ impl Topic {
                         reads += 1;
                         tokio::time::sleep(READ_AGAIN_AFTER * reads).await;
                     }
-                    _ => return self.give_up(&topics, &Close::new(close::STORE, "history_unavailable")),
+                    _ => return self.give_up(&topics, &away()),
                 },
             }
         }
@@ -132,17 +134,11 @@ impl Topic {
             match *turn {
                 Turn::Left(user) if session.who().is_some_and(|it| it.user == user) => {
                     topics.leave(session, self.id);
-                    session.send(&lost(self.id, session.protocol));
+                    session.send(&lost(self.id, "not_found", session.protocol));
                 }
                 // A native client follows what it wants to.
-                Turn::Joined(stream, seq) if session.protocol != Protocol::Native => {
-                    let (topics, session) = (topics.clone(), session.clone());
-                    topics.root.clone().task("topics", async move {
-                        let place = Position { epoch: 1, seq };
-                        if topics.follow(&session, stream, Some(place)).await.is_err() {
-                            session.close(&Close::new(close::STORE, "history_unavailable"));
-                        }
-                    });
+                Turn::Joined(stream, place) if session.protocol != Protocol::Native => {
+                    topics.joined.get().into_iter().for_each(|it| it(session, (stream, Some(place))));
                 }
                 _ => {}
             }

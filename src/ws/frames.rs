@@ -131,9 +131,9 @@ impl Chunk {
     }
 }
 
-/// Says that a stream is not heard any more: it is not there, or not for this client.
-pub(super) fn lost(stream: StreamId, protocol: Protocol) -> Chunk {
-    Chunk::told(protocol, "reset", &format!(r#"{{"stream":"{stream}","reason":"not_found"}}"#))
+/// Says that a stream is not heard, or not any more, and in a word why.
+pub(super) fn lost(stream: StreamId, why: &str, protocol: Protocol) -> Chunk {
+    Chunk::told(protocol, "reset", &format!(r#"{{"stream":"{stream}","reason":"{why}"}}"#))
 }
 
 /// What a value of a kind is known by while it waits: the next one takes its place.

@@ -12,24 +12,31 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::calls::{self, Asked};
+use super::following::{Following, follow_all};
+use super::frames::{Chunk, Protocol};
 use super::offset::Offset;
 use super::presence::Followers;
-use super::requests::{Following, Known, Proof, Requests};
+use super::requests::{Known, Proof, Requests};
 use super::session::Session;
 use super::socketio::{Engines, Lobby, Peer};
+use super::topic::BATCH_ENTRIES_MAX;
 use super::topics::Position;
 use super::wire::Close;
 use super::{Sockets, close};
 use crate::actors::Actors;
 use crate::actors::auth::Person;
 use crate::actors::auth::doors::Cut;
+use crate::actors::conversations::Progress;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::ids::StreamId;
+use crate::ids::{ConversationId, StreamId};
 use crate::storage::streams::StreamStore;
 
 /// How far the clocks of two nodes may differ.
 const SKEW: Duration = Duration::from_secs(3);
+
+/// Conversations about which one question is asked.
+const CONVERSATIONS_AT_ONCE: usize = 20;
 
 /// What Folio does, for whoever is connected. Cloning it gives the same.
 #[derive(Clone)]
@@ -66,6 +73,9 @@ impl Live {
         let house = Arc::new(House(Arc::new(inner)));
         let (heeding, listening) = (house.clone(), sockets.clone());
         sockets.root.keep("cuts", move |_| heeding.clone().heed(listening.clone(), heeding.0.actors.auth.listen()));
+        let joined = house.clone();
+        let _ =
+            sockets.topics.joined.set(Box::new(move |session, following| joined.clone().joined(session, following)));
         let lobby = Arc::new(Lobby(house.clone()));
         Live { house, stock: Engines::new(sockets, move |it| Peer::new(it, &lobby)) }
     }
@@ -108,6 +118,42 @@ impl House {
         };
         let left = u64::try_from(claims.exp - now.timestamp()).unwrap_or_default();
         Ok(Known { holder: claims.holder(), lives: Some(Duration::from_secs(left)) })
+    }
+
+    /// Lets a session hear a conversation that its person has come into, unless they are out again.
+    fn joined(self: Arc<Self>, session: &Arc<Session>, following: Following) {
+        let (session, root) = (session.clone(), session.sockets.root.clone());
+        root.task("topics", async move {
+            let followed = follow_all(&*self, &session, &HashMap::new(), vec![following]).await;
+            followed.unwrap_or_else(|close| session.close(&close));
+        });
+    }
+
+    async fn settled(self, session: Arc<Session>, streams: Vec<Following>) -> Result<()> {
+        let Some(who) = session.who() else { return Ok(()) };
+        let (native, mut people) = (session.protocol == Protocol::Native, Vec::new());
+        let streams: Vec<&Following> =
+            streams.iter().filter(|it| it.0 != who.user.stream() && (!native || it.1.is_some())).collect();
+        for some in streams.chunks(CONVERSATIONS_AT_ONCE) {
+            let ids: Vec<ConversationId> = some.iter().map(|it| ConversationId(it.0.0)).collect();
+            let near = self.0.actors.conversations.neighbours(who.user, &ids).await?;
+            let resumed = |it: &Progress| some.iter().any(|at| at.0 == it.conversation_id.stream() && at.1.is_some());
+            let told: Vec<&Progress> = near.iter().filter(|it| it.delivered_seq > 0 && resumed(it)).collect();
+            for some in told.chunks(BATCH_ENTRIES_MAX) {
+                if !session.room().await {
+                    return Ok(());
+                }
+                for it in some {
+                    let told = serde_json::to_string(it).map_err(Error::internal)?;
+                    let chunk = Chunk::volatile(who.user.stream(), "receipt", &told, session.protocol);
+                    // It takes nobody's place: what waits may be newer.
+                    session.queue(Chunk { replaces: None, ..chunk });
+                }
+                session.flush();
+            }
+            people.extend(near.iter().map(|it| it.user_id));
+        }
+        if native { Ok(()) } else { self.0.followers.meet(&session, who.user, people).await }
     }
 
     async fn floors(self, who: Person) -> Result<HashMap<StreamId, i64>> {
@@ -159,6 +205,10 @@ impl Requests for House {
 
     fn streams(&self, who: Person, since: Option<Offset>) -> BoxFuture<'static, Result<Vec<Following>>> {
         self.clone().following(who, since).boxed()
+    }
+
+    fn settled(&self, session: &Arc<Session>, streams: Vec<Following>) -> BoxFuture<'static, Result<()>> {
+        self.clone().settled(session.clone(), streams).boxed()
     }
 
     fn call(&self, from: &Arc<Session>, name: &str, body: &RawValue) -> BoxFuture<'static, Result<String>> {

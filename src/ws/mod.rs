@@ -12,6 +12,7 @@ pub mod calls;
 mod chat_calls;
 pub mod close;
 mod fanout;
+pub mod following;
 pub mod frames;
 pub mod heartbeat;
 pub mod house;

@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use axum::response::Response;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::close;
+use super::following::{Following, floors_of, follow, follow_all, settle};
 use super::frames::{Chunk, Protocol};
-use super::requests::{Proof, Requests, Talk, Turn, floors_of, look_again, sign_in, too_often};
+use super::requests::{Proof, Requests, Talk, Turn, sign_in, too_often};
 use super::session::Session;
-use super::topics::{Followed, Position};
+use super::topics::Position;
 use super::wire::{Close, Incoming};
 use super::{Sockets, Upgrade};
 use crate::error::{Error, Result};
@@ -34,22 +35,15 @@ const NO_STREAM: Error = Error::Malformed("a stream is needed");
 pub fn serve<R: Requests>(upgrade: Upgrade, sockets: &Arc<Sockets>, requests: &Arc<R>) -> Result<Response, Refusal> {
     let session = Session::open(sockets, Protocol::Native, upgrade.address)?;
     session.is_a(upgrade.device);
-    let native = Native { requests: requests.clone(), phase: Arc::default() };
+    let native = Native { requests: requests.clone(), asked: AtomicBool::default() };
     Ok(upgrade.converse(session, Arc::new(native), |_| ()))
-}
-
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Phase {
-    #[default]
-    New,
-    Connecting,
-    Connected,
 }
 
 /// One client of ours.
 struct Native<R> {
     requests: Arc<R>,
-    phase: Arc<Mutex<Phase>>,
+    /// Whether it has asked to be let in.
+    asked: AtomicBool,
 }
 
 /// What a client may say. What is not known is not read.
@@ -65,6 +59,7 @@ struct Said<'a> {
     token: Option<String>,
     ticket: Option<String>,
     ping_ms: Option<u32>,
+    device: Option<Value>,
     #[serde(default)]
     streams: Vec<Place>,
     stream: Option<StreamId>,
@@ -78,6 +73,12 @@ struct Place {
     stream: StreamId,
     epoch: Option<i64>,
     seq: Option<i64>,
+}
+
+impl Place {
+    fn following(&self) -> Following {
+        (self.stream, self.epoch.zip(self.seq).map(|(epoch, seq)| Position { epoch, seq }))
+    }
 }
 
 impl<R: Requests> Talk for Native<R> {
@@ -147,28 +148,34 @@ fn reply(id: Option<u64>, body: &str) -> Chunk {
 impl<R: Requests> Native<R> {
     /// Does what a frame says. The inner result is an answer, the outer one the end.
     fn act(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<Result<()>, Close> {
-        let (phase, id) = (*self.phase.lock(), said.id);
-        Ok(match (&*said.op, phase) {
-            ("pong", _) => Ok(()),
-            ("ping", _) => {
+        let (asked, signed_in, id) = (self.asked.load(Relaxed), from.who().is_some(), said.id);
+        Ok(match &*said.op {
+            "pong" => Ok(()),
+            "ping" => {
                 turn.answers.extend(Some(Chunk::told(Protocol::Native, "pong", "{}")));
                 Ok(())
             }
-            ("connect", Phase::New) | ("token", Phase::Connected) => self.sign_in(from, said, turn),
-            ("connect", _) => return Err(Close::new(close::OUT_OF_TURN, "connected already")),
-            (_, Phase::New) => return Err(Close::new(close::UNAUTHENTICATED, "connect first")),
-            (_, Phase::Connecting) => Err(Error::Unauthenticated("wait for the answer to connect")),
-            ("request", _) => self.request(from, said, turn),
-            ("follow", _) => said.stream.ok_or(NO_STREAM).and_then(|stream| {
+            "connect" if asked => return Err(Close::new(close::OUT_OF_TURN, "connected already")),
+            "connect" => {
+                let begun = self.sign_in(from, said, turn);
+                self.asked.store(begun.is_ok(), Relaxed);
+                begun
+            }
+            _ if !asked => return Err(Close::new(close::UNAUTHENTICATED, "connect first")),
+            _ if !signed_in => Err(Error::Unauthenticated("wait for the answer to connect")),
+            "token" => self.sign_in(from, said, turn),
+            "request" => self.request(from, said, turn),
+            "follow" => said.stream.ok_or(NO_STREAM).and_then(|stream| {
                 let (session, requests) = (from.clone(), self.requests.clone());
                 let place = Place { stream, epoch: said.epoch, seq: said.seq };
                 turn.begin(from, async move {
-                    let told = follow(&session, &*requests, &HashMap::new(), id, place).await?;
-                    look_again(&*requests, &session, vec![stream]).await?;
-                    Ok(told)
+                    let following = place.following();
+                    let followed = follow(&*requests, &session, &HashMap::new(), following).await?;
+                    settle(&*requests, &session, vec![following]).await?;
+                    Ok(Some(followed.map_or_else(|error| refused(id, &error), |()| reply(id, "{}"))))
                 })
             }),
-            ("unfollow", _) => said.stream.ok_or(NO_STREAM).map(|stream| {
+            "unfollow" => said.stream.ok_or(NO_STREAM).map(|stream| {
                 from.sockets.topics.leave(from, stream);
                 turn.answers.extend(Some(reply(id, "{}")));
             }),
@@ -179,27 +186,25 @@ impl<R: Requests> Native<R> {
     /// Signs in, and resumes what the first frame names; or goes on with another token.
     fn sign_in(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
         let proof = Proof::either(said.token, said.ticket)?;
-        let (session, requests, phase) = (from.clone(), self.requests.clone(), self.phase.clone());
-        let (id, wish, streams, before) = (said.id, said.ping_ms, said.streams, *phase.lock());
-        let begun = turn.begin(from, async move {
+        from.calls_itself(said.device);
+        let (session, requests) = (from.clone(), self.requests.clone());
+        let (id, wish, streams) = (said.id, said.ping_ms, said.streams);
+        turn.begin(from, async move {
             let first = session.who().is_none();
             match sign_in(&*requests, &session, proof).await.map(drop) {
                 Err(Error::Forbidden(why)) => return Err(Close::new(close::OUT_OF_TURN, why)),
                 Err(error) if first => return Err(nobody(&session, id, &error)),
                 Err(error) => return Ok(Some(refused(id, &error))),
                 Ok(()) if !first => return Ok(Some(reply(id, "{}"))),
-                Ok(()) => *phase.lock() = Phase::Connected,
+                Ok(()) => {}
             }
             session.send(&welcome(&session, id, wish));
-            if !streams.is_empty() {
-                resume(&session, &*requests, streams).await?;
+            if let Some(who) = session.who().filter(|_| !streams.is_empty()) {
+                let floors = floors_of(&*requests, who, streams.len()).await?;
+                follow_all(&*requests, &session, &floors, streams.iter().map(Place::following).collect()).await?;
             }
             Ok(None)
-        });
-        if begun.is_ok() && before == Phase::New {
-            *self.phase.lock() = Phase::Connecting;
-        }
-        begun
+        })
     }
 
     fn request(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
@@ -236,54 +241,4 @@ fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u32>) -> Chu
     let ping_ms = session.sockets.heartbeat.agree(session, wish_ms.unwrap_or(u32::MAX));
     let (user, pong_ms) = (session.who().map(|it| it.user), config.pong_within.as_millis() as u64);
     frame("connected", json!({ "id": id, "user": user, "ping_ms": ping_ms, "pong_ms": pong_ms, "limits": limits }))
-}
-
-/// Brings to live what the first frame names, in its order.
-async fn resume<R: Requests>(session: &Arc<Session>, requests: &R, places: Vec<Place>) -> Result<(), Close> {
-    let who = session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
-    let floors = floors_of(requests, who, places.len()).await?;
-    for place in &places {
-        if let Some(told) = follow(session, requests, &floors, None, *place).await? {
-            session.send(&told);
-        }
-    }
-    look_again(requests, session, places.into_iter().map(|it| it.stream).collect()).await
-}
-
-/// Brings one stream to live, or says why not. A history that cannot be read ends the session: it resumes later.
-async fn follow<R: Requests>(
-    session: &Arc<Session>,
-    requests: &R,
-    floors: &HashMap<StreamId, i64>,
-    id: Option<u64>,
-    Place { stream, epoch, seq }: Place,
-) -> Result<Option<Chunk>, Close> {
-    let who = session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
-    let floor = match floors.get(&stream) {
-        Some(floor) => Ok(*floor),
-        None => requests.may_follow(who, stream).await,
-    };
-    let followed = match floor {
-        Ok(floor) => {
-            // What was before is not theirs, so nothing of it is missing.
-            let have = epoch.zip(seq).map(|(epoch, seq)| Position { epoch, seq: seq.max(floor) });
-            session.sockets.topics.follow(session, stream, have).await
-        }
-        Err(error) => Err(error),
-    };
-    let error = match followed {
-        Ok(Followed::TooMany) => {
-            Error::Conflict { code: "too_many_streams", detail: "no more streams for one session" }
-        }
-        Ok(_) => return Ok(id.map(|_| reply(id, "{}"))),
-        Err(error) if error.retry_after().is_some() || matches!(error, Error::Internal(_)) => {
-            return Err(Close::new(close::STORE, "history_unavailable"));
-        }
-        Err(error) => error,
-    };
-    // What was asked for at the connect has no number: it is told by its stream.
-    Ok(Some(match id {
-        Some(_) => refused(id, &error),
-        None => frame("reset", json!({ "stream": stream, "reason": error.code() })),
-    }))
 }

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::frames::{Batch, Chunk, Protocol, key};
 use super::session::Session;
 use crate::actors::presence::rules::{Brief, Seen, Step};
-use crate::actors::presence::{Presence, Sight, Told};
+use crate::actors::presence::{ASKED_MAX, Presence, Sight, Told};
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 
@@ -36,11 +36,40 @@ impl Followers {
         Arc::new(Followers { presence: presence.clone(), by_user: DashMap::new(), gate: Mutex::new(()) })
     }
 
-    /// Lets a session follow those whom it may see, and tells it how they are now.
+    /// Lets a session follow people whom it has not asked for, as long as half of the places are left for those it asks
+    /// for.
     ///
     /// # Errors
-    /// When it follows as many as it may.
-    pub fn follow(self: &Arc<Self>, session: &Arc<Session>, mut sight: Sight) -> Result<()> {
+    /// When they cannot be looked up.
+    pub async fn meet(self: &Arc<Self>, session: &Arc<Session>, viewer: UserId, mut users: Vec<UserId>) -> Result<()> {
+        let known = session.followed.lock().clone().unwrap_or_default();
+        let mut met = HashSet::new();
+        users.retain(|it| !known.contains(it) && met.insert(*it));
+        users.truncate((self.presence.followed_max() / 2).saturating_sub(known.len()));
+        self.follow(session, viewer, &users, false).await
+    }
+
+    /// Lets a session follow people, and tells it how they are now.
+    ///
+    /// # Errors
+    /// When it follows as many as it may, or they cannot be looked up.
+    pub async fn follow(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        viewer: UserId,
+        users: &[UserId],
+        asked: bool,
+    ) -> Result<()> {
+        for some in users.chunks(ASKED_MAX) {
+            let sight = self.presence.see(viewer, some).await?;
+            if session.room().await {
+                self.enter(session, sight, asked)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(self: &Arc<Self>, session: &Arc<Session>, mut sight: Sight, asked: bool) -> Result<()> {
         let open = sight.seen.iter().map(|it| it.user_id).filter(|it| !sight.hidden.contains(it));
         let (wanted, this) = (open.collect::<HashSet<_>>(), Arc::downgrade(session));
         let first = {
@@ -64,7 +93,14 @@ impl Followers {
         }
         let _gate = self.gate.lock();
         self.presence.refresh(&mut sight);
-        session.send(&Chunk::told(session.protocol, "presence", &json!({ "state": sight.seen }).to_string()));
+        // Stock clients know of no state: they hear of each who is here.
+        if session.protocol == Protocol::SocketIo && !asked {
+            let here = sight.seen.iter().filter(|it| it.online);
+            here.for_each(|it| session.queue(chunk(Step::Join, it, session.protocol)));
+            session.flush();
+        } else {
+            session.send(&Chunk::told(session.protocol, "presence", &json!({ "state": sight.seen }).to_string()));
+        }
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::close;
+use super::following::Following;
 use super::frames::Mark;
 use super::offset::Offset;
-use super::requests::Following;
 use super::session::Session;
 use super::socketio::unguessable;
 use super::wire::Close;

@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::close;
-use super::frames::{Chunk, lost};
+use super::following::Following;
+use super::frames::Chunk;
 use super::offset::Offset;
 use super::session::Session;
-use super::topics::Position;
 use super::wire::{self, Close, Incoming};
 use crate::actors::auth::Person;
 use crate::actors::auth::tokens::Holder;
@@ -62,6 +62,10 @@ pub trait Requests: Send + Sync + 'static {
     /// begins at the end.
     fn streams(&self, who: Person, since: Option<Offset>) -> BoxFuture<'static, Result<Vec<Following>>>;
 
+    /// Hears that a session follows streams, and tells it what lies in none: how far others came meanwhile, and to
+    /// those who ask for nothing, who is here.
+    fn settled(&self, session: &Arc<Session>, streams: Vec<Following>) -> BoxFuture<'static, Result<()>>;
+
     /// Does what a request asks for and returns its answer as JSON. An unknown name is [`unknown`].
     fn call(&self, from: &Arc<Session>, name: &str, body: &RawValue) -> BoxFuture<'static, Result<String>>;
 }
@@ -76,67 +80,6 @@ pub async fn sign_in<R: Requests>(requests: &R, session: &Arc<Session>, proof: P
     // On the roll now: whoever is cut off from here on is found there.
     requests.arrived(session).inspect_err(|error| session.close(&Close::new(close::UNAUTHENTICATED, error.code())))?;
     Ok(holder.person)
-}
-
-/// A stream, and the place to go on from.
-pub type Following = (StreamId, Option<Position>);
-
-/// Brings a session to live on several streams, one after the other.
-///
-/// # Errors
-/// When a history cannot be read: the session comes back later.
-pub async fn follow_all<R: Requests>(
-    requests: &R,
-    session: &Arc<Session>,
-    streams: Vec<Following>,
-) -> Result<(), Close> {
-    for (stream, have) in &streams {
-        session.sockets.topics.follow(session, *stream, *have).await.map_err(|_| away())?;
-    }
-    let streams = streams.into_iter().map(|it| it.0).collect();
-    look_again(requests, session, streams).await
-}
-
-/// Looks again at streams that were begun to be followed: whoever was taken out meanwhile was not noticed there yet.
-///
-/// # Errors
-/// When nobody can tell.
-pub async fn look_again<R: Requests>(
-    requests: &R,
-    session: &Arc<Session>,
-    streams: Vec<StreamId>,
-) -> Result<(), Close> {
-    let Some(who) = session.who() else { return Ok(()) };
-    let floors = floors_of(requests, who, streams.len()).await?;
-    let topics = &session.sockets.topics;
-    for stream in streams.into_iter().filter(|it| !floors.contains_key(it) && topics.follows(session, *it)) {
-        match requests.may_follow(who, stream).await {
-            Ok(_) => {}
-            Err(error) if error.retry_after().is_some() => return Err(away()),
-            Err(_) => {
-                topics.leave(session, stream);
-                session.send(&lost(stream, session.protocol));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// From where on somebody may follow their streams; nothing is read where one question tells.
-///
-/// # Errors
-/// When nobody can tell.
-pub(super) async fn floors_of<R: Requests>(
-    requests: &R,
-    who: Person,
-    streams: usize,
-) -> Result<HashMap<StreamId, i64>, Close> {
-    if streams > 1 { requests.floors(who).await.map_err(|_| away()) } else { Ok(HashMap::new()) }
-}
-
-/// What cannot be read now may be read later.
-fn away() -> Close {
-    Close::new(close::STORE, "history_unavailable")
 }
 
 impl Proof {

@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -57,7 +58,7 @@ pub struct Session {
     io: OnceLock<TcpStream>,
     outbox: Mutex<Outbox>,
     /// What it is, as far as it says.
-    kind: OnceLock<DeviceKind>,
+    kind: Mutex<DeviceKind>,
     /// What presence knows it by.
     pub(super) device: OnceLock<u64>,
     /// Those of whom it hears whether they are here.
@@ -93,7 +94,7 @@ impl Session {
             bucket: Mutex::new(Bucket::full(sockets.config.messages, sockets.clock.moment())),
             io: OnceLock::new(),
             outbox: Mutex::default(),
-            kind: OnceLock::new(),
+            kind: Mutex::default(),
             device: OnceLock::new(),
             followed: Mutex::default(),
             goodbye: AtomicBool::new(false),
@@ -193,12 +194,17 @@ impl Session {
 
     /// Notes what it is.
     pub fn is_a(&self, kind: DeviceKind) {
-        let _ = self.kind.set(kind);
+        *self.kind.lock() = kind;
+    }
+
+    /// Notes what a client says that it is, if that is known here.
+    pub(super) fn calls_itself(&self, device: Option<Value>) {
+        device.and_then(|it| serde_json::from_value(it).ok()).into_iter().for_each(|it| self.is_a(it));
     }
 
     /// What it is.
     pub(super) fn kind(&self) -> DeviceKind {
-        self.kind.get().copied().unwrap_or_default()
+        *self.kind.lock()
     }
 
     /// For how long nothing was heard of it; `None` if it said goodbye.

@@ -14,12 +14,12 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use hyper::header::{self, HeaderMap, HeaderValue};
 
+use super::Sockets;
+use super::following::{away, follow_own};
 use super::frames::{Chunk, Mark, Protocol};
 use super::offset::Offset;
-use super::requests::{Requests, follow_all};
+use super::requests::Requests;
 use super::session::Session;
-use super::wire::Close;
-use super::{Sockets, close};
 use crate::actors::auth::Client;
 use crate::actors::auth::tokens::Claims;
 use crate::actors::presence::rules::DeviceKind;
@@ -61,10 +61,9 @@ pub fn serve<R: Requests>(
     }
     let (streams, requests) = (requests.streams(claims.holder().person, kept), requests.clone());
     sockets.root.task("requests", async move {
-        let unavailable = |_| Close::new(close::STORE, "history_unavailable");
-        let followed = match streams.await.map_err(unavailable) {
-            Ok(streams) => follow_all(&*requests, &session, streams).await,
-            Err(close) => Err(close),
+        let followed = match streams.await {
+            Ok(streams) => follow_own(&*requests, &session, streams).await,
+            Err(_) => Err(away()),
         };
         followed.unwrap_or_else(|close| session.close(&close));
     });

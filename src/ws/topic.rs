@@ -136,11 +136,6 @@ impl Topic {
         }
     }
 
-    /// Makes a session a member that hears values only.
-    pub(super) fn watch(self: &Arc<Self>, session: &Arc<Session>) -> Join {
-        self.state.lock().admit(self, session, |_| {})
-    }
-
     /// Makes a session a member if the recent entries close its distance to `head`.
     pub(super) fn join(self: &Arc<Self>, session: &Arc<Session>, have: Option<Position>) -> Join {
         if session.follows(self) {
@@ -205,11 +200,6 @@ impl Topic {
     pub fn head(&self) -> (i64, i64) {
         let state = self.state.lock();
         (state.epoch, state.head)
-    }
-
-    /// How many sessions listen.
-    pub fn members(&self) -> usize {
-        self.state.lock().members.count()
     }
 }
 

@@ -3,12 +3,13 @@
 //! A topic is there as long as it has members. It is opened where its stream stands in the store; what is published
 //! meanwhile is found there too, so nothing falls between.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::time::timeout;
 
+use super::following::Following;
 use super::frames::{Chunk, Mark};
 use super::session::Session;
 use super::topic::{Join, Topic, one_write};
@@ -78,19 +79,23 @@ impl History {
     }
 }
 
+/// What happens when there is one more stream for a session to hear.
+type Joined = Box<dyn Fn(&Arc<Session>, Following) + Send + Sync>;
+
 /// Every topic.
 #[derive(Clone)]
 pub struct Topics {
     all: Arc<DashMap<StreamId, Arc<Topic>>>,
     pub(super) history: History,
     pub(super) root: Root,
+    pub(super) joined: Arc<OnceLock<Joined>>,
     replay_entries_max: i64,
 }
 
 impl Topics {
     /// No topic yet.
     pub fn new(root: &Root, history: History, replay_entries_max: i64) -> Topics {
-        Topics { all: Arc::default(), history, root: root.clone(), replay_entries_max }
+        Topics { all: Arc::default(), history, root: root.clone(), joined: Arc::default(), replay_entries_max }
     }
 
     /// How many there are.
@@ -100,17 +105,6 @@ impl Topics {
 
     fn get(&self, id: StreamId) -> Arc<Topic> {
         self.all.entry(id).or_insert_with(|| Topic::new(id)).clone()
-    }
-
-    /// Makes a session hear what is told under a name, though it has no history.
-    pub fn watch(&self, session: &Arc<Session>, id: StreamId) -> Followed {
-        loop {
-            match self.get(id).watch(session) {
-                Join::Retired => {}
-                Join::Done(followed) => return followed,
-                _ => unreachable!("a join without a position reads nothing"),
-            }
-        }
     }
 
     /// Brings a session from the position it has to live: what it missed, the marker, then every entry once. Without

@@ -67,10 +67,14 @@ async fn what_is_unread_is_what_others_said_behind_the_cursor(fresh: &Fresh) {
     // What was taken back is not unread either.
     assert_eq!(status(&ada, "DELETE", &at(&id, &format!("/messages/{third}"))).await, 204);
     assert_eq!((unread(&bob).await, unread(&eve).await), (0, 2));
-    let back = json!({ "read_seq": 1, "delivered_seq": 999_999 });
-    let end = bob.talk(&id).await["head"].clone();
-    let back = bob.sends("PUT", &at(&id, "/receipt"), &back).await.json();
-    assert_eq!(back, json!({ "delivered_seq": end, "read_seq": first }), "cursors only rise, and not past the end");
+    let end = bob.talk(&id).await["head"].as_i64().unwrap();
+    let raised = async |form: Value| bob.sends("PUT", &at(&id, "/receipt"), &form).await;
+    let back = raised(json!({ "read_seq": 1, "delivered_seq": end })).await.json();
+    assert_eq!(back, json!({ "delivered_seq": end, "read_seq": first }), "cursors only rise");
+    for ahead in [json!({ "read_seq": end + 1 }), json!({ "delivered_seq": i64::MAX }), json!({ "read_seq": -1 })] {
+        assert_eq!(raised(ahead.clone()).await.status, 422, "{ahead}: nothing is there");
+    }
+    assert_eq!(bob.talk(&id).await["delivered_seq"], end, "and nothing was moved");
     server.end().await;
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use folio::actors::auth::{Hand, NewKey, Scope};
+use folio::ids::{ConversationId, UserId};
+use folio::storage::conversations::neighbours;
 use serde_json::{Value, json};
 
 use crate::on_both_engines;
@@ -19,6 +21,8 @@ on_both_engines! {
     whoever_leaves_for_good_is_gone_and_what_they_said_stays
     what_is_known_about_somebody_has_their_messages
     a_service_tells_of_people_and_nobody_else_does
+    so_many_people_come_at_once_and_no_more
+    who_is_near_is_told_of_small_conversations_alone
 }
 
 async fn three(fresh: &Fresh) -> (Server, [Somebody; 3]) {
@@ -190,5 +194,37 @@ async fn a_service_tells_of_people_and_nobody_else_does(fresh: &Fresh) {
     assert_eq!((heard.status, &heard.json()["username"]), (200, &"ada".into()));
     let nobody = json!({ "user_id": "0199c1de-7c1a-7a30-8a60-0123456789ab" });
     assert_eq!(post(server.address, path, &headers, &nobody).await.status, 404);
+    server.end().await;
+}
+
+async fn so_many_people_come_at_once_and_no_more(fresh: &Fresh) {
+    let server = Server::on_with(fresh, |config| config.chat.members_max = 5_000).await;
+    let ada = server.with_user("ada").await;
+    let id = ada.gathers("Boats", &[]).await;
+    let strangers = |count: usize| -> Vec<UserId> { (0..count).map(|_| UserId::new(&server.clock)).collect() };
+    for (count, status) in [(1_001, 422), (5_000, 422), (1_000, 404)] {
+        let newcomers = json!({ "user_ids": strangers(count) });
+        let group = json!({ "title": "all", "user_ids": strangers(count) });
+        let refused =
+            [ada.sends("POST", &at(&id, "/members"), &newcomers).await, ada.sends("POST", CONVERSATIONS, &group).await];
+        for heard in refused {
+            assert_eq!(heard.status, status, "{count}: {}", heard.json());
+        }
+    }
+    assert_eq!((ada.talk(&id).await["member_count"].as_i64(), ada.talks().await.len()), (Some(1), 1));
+    server.end().await;
+}
+
+async fn who_is_near_is_told_of_small_conversations_alone(fresh: &Fresh) {
+    let (server, [ada, bob, eve]) = three(fresh).await;
+    let (large, small) = (ada.gathers("Ships", &[&bob, &eve]).await, ada.talks_with(&bob).await);
+    let ids = [&large, &small].map(|it| it.parse::<ConversationId>().unwrap());
+    let near = async |members_max: usize| {
+        let found = neighbours(&server.app.storage.db, &ids, members_max).await.unwrap();
+        ids.map(|id| found.iter().filter(|it| it.conversation_id == id).count())
+    };
+    assert_eq!((near(3).await, near(2).await, near(1).await), ([3, 2], [0, 2], [0, 0]));
+    assert_eq!(ada.asks("DELETE", &at(&large, &format!("/members/{}", eve.id))).await.status, 204);
+    assert_eq!(near(2).await, [2, 2], "who has left does not count");
     server.end().await;
 }

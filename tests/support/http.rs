@@ -68,7 +68,14 @@ impl Server {
 
     /// The whole product on a database that the test throws away itself.
     pub async fn on(fresh: &Fresh) -> Server {
-        Server::launch(config(fresh, real()), folio::http::routes(), None).await
+        Server::on_with(fresh, |_| ()).await
+    }
+
+    /// The same, with any setting changed.
+    pub async fn on_with(fresh: &Fresh, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = config(fresh, real());
+        change(&mut config);
+        Server::launch(config, folio::http::routes(), None).await
     }
 
     /// A second node on the same backends. End it before the first.

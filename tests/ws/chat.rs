@@ -226,7 +226,8 @@ async fn a_stock_client_says_new_message_and_hears_message_sent() {
     let mut asked = false;
     while sent.is_none() || acked.is_none() || heard.is_none() {
         let text = socket.hears().await;
-        if text.starts_with("40") {
+        // What is said before it follows the conversation lies before the end from which on it hears.
+        if text.starts_with(&format!(r#"42["resumed",{{"stream":"{id}""#)) {
             socket.says(said.clone()).await;
             asked = true;
         } else if let Some(rest) = text.strip_prefix("431") {

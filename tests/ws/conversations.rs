@@ -37,6 +37,7 @@ async fn comes_and_goes(here: &Server, there: &Server) {
     let direct = ada.talks_with(&eve).await;
     ada.says(&group, "before eve").await;
     let mut socket = stock(there, &eve).await;
+    assert_eq!(hears(&mut socket, "resumed").await["stream"], json!(direct));
     adds(&ada, &group, &eve).await;
     ada.says(&group, "hello eve").await;
     let heard = hears(&mut socket, "new_message").await;

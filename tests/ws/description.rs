@@ -25,7 +25,7 @@ async fn every_frame_and_every_request_is_described() {
     assert_eq!(document["asyncapi"], "3.0.0");
     assert_eq!(described(&document, "say."), names(native::OPS));
     assert_eq!(described(&document, "hear."), names(frames::OPS));
-    assert_eq!(names(calls::names()).difference(&described(&document, "ask.")).count(), 0);
+    assert_eq!(described(&document, "ask."), names(calls::names()));
     let protocol = std::fs::read_to_string("docs/protocol.md").unwrap();
     for name in native::OPS.into_iter().chain(frames::OPS).chain(calls::names()) {
         assert!(protocol.contains(&format!("`{name}`")), "{name} stands in docs/protocol.md");

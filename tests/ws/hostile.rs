@@ -98,7 +98,8 @@ async fn what_is_too_much_is_told_and_in_the_end_closed() {
     assert!(socket.hears().await.starts_with(r#"42["error",{"message":"#));
     socket.says(format!(r#"421["message"{}]"#, ",0".repeat(255))).await;
     assert!(socket.hears().await.starts_with(r#"431[{"error":{"#));
-    for _ in 0..40 {
+    // Entering was one of forty.
+    for _ in 0..39 {
         socket.says(r#"42["message"]"#).await;
         assert_eq!(socket.hears().await, r#"42["message-back"]"#);
     }
@@ -115,6 +116,10 @@ async fn what_is_too_much_is_told_and_in_the_end_closed() {
         socket.says(format!("40/n{at},")).await;
         assert!(socket.hears().await.contains("Invalid namespace"));
     }
+    for at in 0..40 {
+        socket.says(format!("40/m{at},")).await;
+    }
+    assert_eq!(socket.ends().await, 1008, "nor is a namespace guessed");
     server.end().await;
 }
 

@@ -15,9 +15,10 @@ use folio::http::{App, Policy, Routes};
 use folio::ids::{SessionId, StreamId, UserId};
 use folio::storage::streams::{Append, Entered, Head};
 use folio::storage::writes::Write;
+use folio::ws::following::Following;
 use folio::ws::frames::Protocol;
 use folio::ws::offset::Offset;
-use folio::ws::requests::{Following, Known, Proof, Requests, unknown};
+use folio::ws::requests::{Known, Proof, Requests, unknown};
 use folio::ws::session::Session;
 use folio::ws::socketio::{Engines, Lobby, Peer};
 use folio::ws::topics::Position;
@@ -82,6 +83,10 @@ impl Requests for House {
         .boxed()
     }
 
+    fn settled(&self, _: &Arc<Session>, _: Vec<Following>) -> BoxFuture<'static, Result<()>> {
+        ready(Ok(())).boxed()
+    }
+
     fn call(&self, from: &Arc<Session>, name: &str, body: &RawValue) -> BoxFuture<'static, Result<String>> {
         let (app, who) = (self.0.clone(), from.who().map(|it| it.user));
         let body: Value = serde_json::from_str(body.get()).unwrap();
@@ -97,10 +102,14 @@ impl Requests for House {
     }
 }
 
-/// Commits, then tells.
+/// Commits what somebody says, then tells.
 pub async fn say(app: &App, stream: StreamId, who: Option<UserId>, text: &Value) -> Result<i64> {
-    let body = json!({ "text": text }).to_string();
-    let append = Append { body, sender: who, ..happens(stream, "message") };
+    tell(app, Append { sender: who, ..happens(stream, "message") }, &json!({ "text": text })).await
+}
+
+/// Commits an entry, then tells.
+pub async fn tell(app: &App, append: Append, body: &Value) -> Result<i64> {
+    let (append, stream) = (Append { body: body.to_string(), ..append }, append.stream);
     let written = app.actors.writer.write(Write::Entry(append.clone()))?.await?;
     let it = written.entry().expect("an entry makes one");
     let entered = Entered {

@@ -11,6 +11,7 @@ mod front_door;
 mod hostile;
 mod house;
 mod native;
+mod neighbours;
 mod presence;
 mod process;
 mod socket_io;

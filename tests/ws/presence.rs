@@ -14,12 +14,12 @@ use crate::support::people::Somebody;
 use crate::support::{eventually, server_url, unique};
 
 /// Nobody is asked whether they are there: these clients do not answer.
-async fn serving() -> Server {
+pub async fn serving() -> Server {
     Server::start_with(routes(), |it| it.sockets.ping_every = Duration::from_secs(3_600)).await
 }
 
 /// Enough time for a look, however calm it has to be before the next change is told.
-fn look(server: &Server) {
+pub fn look(server: &Server) {
     server.clock.advance(Duration::from_secs(3));
 }
 
@@ -71,7 +71,7 @@ async fn step(server: &Server, socket: &mut Socket) -> (String, Value) {
     step
 }
 
-async fn seen(viewer: &Somebody, other: &Somebody) -> Value {
+pub async fn seen(viewer: &Somebody, other: &Somebody) -> Value {
     let heard = viewer.gets(&format!("/api/v1/presence/{}", other.id)).await;
     assert_eq!(heard.status, 200, "{}", heard.json());
     heard.json()

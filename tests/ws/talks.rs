@@ -40,7 +40,7 @@ async fn of(socket: &mut Socket, stream: &str) -> Value {
 }
 
 /// The next event of a name that a stock client hears.
-async fn named(socket: &mut Socket, name: &str) -> Value {
+pub async fn named(socket: &mut Socket, name: &str) -> Value {
     loop {
         let text = socket.hears().await;
         if let Ok(Value::Array(event)) = serde_json::from_str(text.trim_start_matches(char::is_numeric))

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::Notify;
 
+pub use self::notes::Progress;
 use self::rules::NO_SUCH_CONVERSATION;
 pub use self::rules::{Change, Said};
 use self::talk::{Talk, TalkArgs, TalkMsg};

@@ -10,7 +10,8 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 pub use self::own::{Hearing, set_draft, set_hearing};
 pub use self::reading::{
-    Asked, Listed, Participant, Place, Reacted, history, list, message, participants, pinned, reactions, sent,
+    Asked, Listed, Neighbour, Participant, Place, Reacted, history, list, message, neighbours, participants, pinned,
+    reactions, sent,
 };
 pub use self::receipts::{Receipt, raise, unread};
 use super::db::{Db, Engine, Tx, placeholders};

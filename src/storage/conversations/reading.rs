@@ -240,3 +240,40 @@ pub async fn participants(
     let stmt = ids.iter().fold(db.sql(AssertSqlSafe(text)).once(), |stmt, id| stmt.bind(*id));
     Ok(stmt.bind(after.unwrap_or(UserId(Uuid::nil()))).bind(members_max).all().await?)
 }
+
+/// Somebody in a small conversation, and how far they have come there.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Neighbour {
+    /// In which conversation.
+    pub conversation_id: ConversationId,
+    /// Who.
+    pub user_id: UserId,
+    /// The last entry that reached them.
+    pub delivered_seq: i64,
+    /// The last entry they have seen.
+    pub read_seq: i64,
+    /// Whether they let others know that.
+    pub shares: bool,
+}
+
+/// Everybody in those of some conversations that have no more members than so many.
+pub async fn neighbours(db: &Db, ids: &[ConversationId], members_max: usize) -> Result<Vec<Neighbour>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A large one is not counted to its end.
+    let text = format!(
+        "SELECT conversation_id, members.user_id, delivered_seq, read_seq, {SHARES}
+           FROM conversations
+           JOIN members ON conversation_id = conversations.id
+           LEFT JOIN preferences ON preferences.user_id = members.user_id
+          WHERE conversations.id IN ({places}) AND left_at IS NULL
+            AND NOT EXISTS (SELECT 1 FROM members AS others
+                             WHERE others.conversation_id = conversations.id AND others.left_at IS NULL
+                             LIMIT 1 OFFSET {members_max})
+          ORDER BY conversation_id, members.user_id",
+        places = placeholders(db.engine(), ids.len(), 1),
+    );
+    let stmt = ids.iter().fold(db.sql(AssertSqlSafe(text)).once(), |stmt, id| stmt.bind(*id));
+    Ok(stmt.all().await?)
+}

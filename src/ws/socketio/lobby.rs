@@ -8,14 +8,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::peer::{Args, Client, Event, Namespaces, Welcome, refusal};
 use crate::error::{Error, Result};
-use crate::ws::Sockets;
 use crate::ws::close;
+use crate::ws::following::follow_own;
 use crate::ws::offset::{LETTERS_MAX, Offset};
-use crate::ws::requests::{Proof, Requests, follow_all, sign_in};
+use crate::ws::requests::{Proof, Requests, sign_in};
+use crate::ws::session::Session;
 use crate::ws::wire::Close;
 
 /// The main namespace.
@@ -28,15 +30,17 @@ struct Auth {
     ticket: Option<String>,
     pid: Option<String>,
     offset: Option<String>,
+    device: Option<Value>,
 }
 
 impl Auth {
-    fn read(auth: &RawValue, sockets: &Sockets) -> Result<(Proof, Option<String>, Option<Offset>)> {
+    fn read(auth: &RawValue, session: &Session) -> Result<(Proof, Option<String>, Option<Offset>)> {
         let auth: Auth =
             serde_json::from_str(auth.get()).map_err(|_| Error::Malformed("not what is shown at a door"))?;
         let proof = Proof::either(auth.token, auth.ticket)?;
+        session.calls_itself(auth.device);
         // What another server gave out means nothing here, nor does what is too old: begin afresh.
-        let offset = auth.offset.and_then(|it| it.parse().ok()).filter(|it| sockets.recovers(it));
+        let offset = auth.offset.and_then(|it| it.parse().ok()).filter(|it| session.sockets.recovers(it));
         let pid = auth.pid.filter(|it| it.len() <= LETTERS_MAX && offset.is_some());
         Ok((proof, pid, offset))
     }
@@ -52,7 +56,7 @@ impl<R: Requests> Namespaces for Lobby<R> {
         if namespace != "/" {
             return ready(Ok(None)).boxed();
         }
-        let (proof, pid, offset) = match Auth::read(auth, &client.session.sockets) {
+        let (proof, pid, offset) = match Auth::read(auth, &client.session) {
             Ok(read) => read,
             Err(error) => return ready(Err(error)).boxed(),
         };
@@ -63,7 +67,7 @@ impl<R: Requests> Namespaces for Lobby<R> {
             let (pid, marks) = session.sockets.recall.enter(pid, person.user, &session);
             let mut streams = requests.streams(person, offset).await?;
             offset.iter().for_each(|it| marks.raise(&mut streams, it));
-            let then = async move { follow_all(&*requests, &session, streams).await };
+            let then = async move { follow_own(&*requests, &session, streams).await };
             Ok(Some(Welcome { pid: Some(pid), then: then.boxed() }))
         }
         .boxed()

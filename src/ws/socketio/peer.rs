@@ -221,6 +221,9 @@ impl<N: Namespaces> Peer<N> {
     fn connect(&self, packet: &Packet<'_>, turn: &mut Turn) -> Result<(), Close> {
         let auth = if packet.body.is_empty() { "{}" } else { packet.body };
         let auth: &RawValue = serde_json::from_str(auth).map_err(|_| broken("not JSON"))?;
+        if !self.client.session.allow() {
+            return Err(Close::new(close::POLICY, "too many namespaces asked for"));
+        }
         let namespace = packet.namespace.to_owned();
         let (client, state) = (self.client.clone(), self.state.clone());
         let mut namespaces = state.lock();

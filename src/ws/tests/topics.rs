@@ -167,11 +167,12 @@ async fn a_history_that_was_replaced_is_not_told_on() {
 }
 
 #[tokio::test]
-async fn who_watches_hears_values_and_the_last_of_many() {
+async fn who_follows_hears_values_and_the_last_of_many() {
     let place = Place::new(|_| ()).await;
     let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
-    assert_eq!(place.sockets.topics.watch(&session, STREAM), Followed::Live);
-    assert_eq!(place.sockets.topics.watch(&session, STREAM), Followed::Already);
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(Followed::Live));
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(Followed::Already));
+    assert_eq!(resumes(&mut peer, 0).await, 0);
     // No task runs between them, so they leave together.
     (0..100).for_each(|it| place.sockets.topics.volatile(STREAM, "views", &it.to_string()));
     place.sockets.topics.volatile(STREAM, "likes", "7");
