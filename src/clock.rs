@@ -5,7 +5,7 @@
 //! Deadlines of I/O are not the domain's business: they stay on the runtime's own clock.
 
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use parking_lot::Mutex;
@@ -67,6 +67,14 @@ impl Clock {
         match &self.0 {
             None => Utc::now().trunc_subsecs(6),
             Some(manual) => *manual.wall.lock(),
+        }
+    }
+
+    /// Whole seconds since 1970: what tokens count in, for less than a date costs.
+    pub fn seconds(&self) -> i64 {
+        match &self.0 {
+            None => SystemTime::UNIX_EPOCH.elapsed().map_or(0, |it| it.as_secs().cast_signed()),
+            Some(manual) => manual.wall.lock().timestamp(),
         }
     }
 

@@ -82,6 +82,11 @@ impl ConversationId {
 }
 
 impl UserId {
+    /// The part of it that is chance.
+    pub const fn chance(self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+
     /// The stream of what concerns this person alone.
     pub const fn stream(self) -> StreamId {
         StreamId(self.0)

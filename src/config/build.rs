@@ -51,6 +51,7 @@ impl Settings {
             },
             mail: MailConfig {
                 server: self.smtp_url.as_ref().map(Server::secret),
+                ca: self.smtp_ca.clone(),
                 answer_within: self.smtp_answer_within,
                 tried_for: self.mail_tried_for,
                 lives: self.mail_lives,

@@ -1,5 +1,6 @@
 //! The settings that are about people: how they sign in, how long what is theirs is kept, and their mail.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
@@ -80,6 +81,8 @@ pub struct ChatConfig {
 pub struct MailConfig {
     /// `smtp://user:password@host:587`; without it mail stays here to be read by `folio mail`.
     pub server: Option<Secret>,
+    /// A file with certificates that vouch for it, beside those that everybody believes.
+    pub ca: Option<PathBuf>,
     /// How long the server may take for each step of a conversation.
     pub answer_within: Duration,
     /// How long a letter is tried.

@@ -22,6 +22,7 @@ pub static DEMANDS: &[Demand] = &[
     Demand { reads: &["secret"], refusal: secret_is_strong },
     Demand { reads: &["listen"], refusal: public_has_no_known_password },
     Demand { reads: &["listen", "ops_listen"], refusal: listeners_differ },
+    Demand { reads: &["smtp_ca"], refusal: ca_holds_certificates },
     Demand { reads: &["s3_url", "s3_key"], refusal: |it| beside(it, "s3_key", it.s3_key.is_some(), key) },
     Demand { reads: &["s3_url", "s3_secret"], refusal: |it| beside(it, "s3_secret", it.s3_secret.is_some(), password) },
     Demand { reads: &["s3_url", "s3_bucket"], refusal: |it| beside(it, "s3_bucket", it.s3_bucket.is_some(), bucket) },
@@ -118,6 +119,16 @@ fn public_has_no_known_password(settings: &Settings) -> Option<String> {
             names.join(", ")
         )
     })
+}
+
+fn ca_holds_certificates(settings: &Settings) -> Option<String> {
+    let path = settings.smtp_ca.as_ref()?;
+    let why = match std::fs::read_to_string(path) {
+        Err(error) => format!("cannot be read: {error}"),
+        Ok(text) if !text.contains("-----BEGIN CERTIFICATE-----") => "holds no certificate in PEM".to_owned(),
+        Ok(_) => return None,
+    };
+    Some(format!("smtp_ca {} {why}", path.display()))
 }
 
 fn listeners_differ(settings: &Settings) -> Option<String> {

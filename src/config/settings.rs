@@ -256,8 +256,11 @@ settings! {
     chat_pins_max: usize = "100", Rule::Within(1, 1_000);
 
     /// The server that sends mail, as smtp://user:password@host:587. Without it mail stays here: folio mail shows it.
-    /// smtp wants STARTTLS unless the server is on this machine or the address ends in ?tls=off; smtps is TLS at once.
+    /// smtp wants STARTTLS, smtps is TLS at once. A server on this machine is talked to in the clear, or as the address says
+    /// at its end: ?tls=on or ?tls=off.
     smtp_url: Option<Server> = "", Rule::Schemes(&["smtp", "smtps"]);
+    /// A file with the certificates, in PEM, that vouch for a mail server which nobody else vouches for.
+    smtp_ca: Option<PathBuf> = "", Rule::Any;
     /// How long the mail server may take for each step of a conversation.
     smtp_answer_within: Duration = "30s", Rule::Within(100, HOUR);
     /// The sender of mail.

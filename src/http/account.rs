@@ -17,7 +17,7 @@ const AS_FILE: [(HeaderName, &str); 2] =
     [(header::CONTENT_DISPOSITION, "attachment; filename=\"folio.json\""), (header::CACHE_CONTROL, "no-store")];
 
 /// Gives you everything that is kept about you. One export every few minutes.
-#[utoipa::path(get, path = "/api/v1/me/export", tag = "me", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/me/export", tag = "me",
     responses((status = 200, body = Export), (status = 429)))]
 pub(super) async fn export(
     State(app): State<App>,
@@ -44,7 +44,7 @@ pub(super) struct LeavingView {
 }
 
 /// Ends your account and all that is yours. Every session ends at once.
-#[utoipa::path(delete, path = "/api/v1/me", tag = "me", security(("bearer" = [])), request_body = LeaveForm,
+#[utoipa::path(delete, path = "/api/v1/me", tag = "me", request_body = LeaveForm,
     responses((status = 202, body = LeavingView)))]
 pub(super) async fn leave(
     State(app): State<App>,

@@ -77,7 +77,7 @@ impl From<Listed> for AccountView {
 }
 
 /// Lists accounts by name.
-#[utoipa::path(get, path = "/api/v1/admin/users", params(PageQuery, AccountFilters), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/admin/users", params(PageQuery, AccountFilters),
     responses((status = 200, body = Paged<AccountView>)))]
 pub(super) async fn list(State(app): State<App>, page: Page<AccountFilters>) -> Result<Json<Paged<AccountView>>> {
     let prefix = page.filters.prefix.as_deref().unwrap_or_default();
@@ -106,7 +106,7 @@ pub(super) struct RoleForm {
 
 /// Gives somebody a role. Tokens that say another are void within a second.
 #[utoipa::path(put, path = "/api/v1/admin/users/{id}/role", params(("id" = UserId, Path)), request_body = RoleForm,
-    security(("bearer" = [])), responses((status = 204), (status = 409, description = "`last_admin`")))]
+    responses((status = 204), (status = 409, description = "`last_admin`")))]
 pub(super) async fn grant(
     State(app): State<App>,
     CurrentUser(who): CurrentUser,
@@ -129,7 +129,7 @@ pub(super) struct BanForm {
 
 /// Keeps somebody out: no token of theirs is good a second later. Doing so twice changes nothing.
 #[utoipa::path(put, path = "/api/v1/admin/users/{id}/ban", params(("id" = UserId, Path)), request_body = BanForm,
-    security(("bearer" = [])), responses((status = 204)))]
+    responses((status = 204)))]
 pub(super) async fn ban(
     State(app): State<App>,
     CurrentUser(who): CurrentUser,
@@ -148,7 +148,7 @@ pub(super) async fn ban(
 
 /// Lets somebody come in again. Doing so twice changes nothing.
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/ban", params(("id" = UserId, Path)),
-    security(("bearer" = [])), responses((status = 204)))]
+    responses((status = 204)))]
 pub(super) async fn unban(
     State(app): State<App>,
     CurrentUser(who): CurrentUser,
@@ -161,7 +161,7 @@ pub(super) async fn unban(
 
 /// Ends every session of somebody.
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/sessions", params(("id" = UserId, Path)),
-    security(("bearer" = [])), responses((status = 204)))]
+    responses((status = 204)))]
 pub(super) async fn end_sessions(
     State(app): State<App>,
     CurrentUser(who): CurrentUser,

@@ -65,7 +65,7 @@ pub(super) struct IncidentView {
 }
 
 /// Lists what happened to one's own account, the newest first.
-#[utoipa::path(get, path = "/api/v1/me/audit", params(PageQuery), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/me/audit", params(PageQuery),
     responses((status = 200, body = Paged<OwnIncidentView>)))]
 pub(super) async fn own(
     State(app): State<App>,
@@ -96,7 +96,7 @@ pub(super) struct AuditFilters {
 }
 
 /// Lists what happened to anybody's account, the newest first.
-#[utoipa::path(get, path = "/api/v1/admin/audit", params(PageQuery, AuditFilters), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/admin/audit", params(PageQuery, AuditFilters),
     responses((status = 200, body = Paged<IncidentView>)))]
 pub(super) async fn all(State(app): State<App>, page: Page<AuditFilters>) -> Result<Json<Paged<IncidentView>>> {
     let read = audit::list(&app.storage.db, page.filters.user_id, page.after()?, page.size_read()).await?;

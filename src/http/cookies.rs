@@ -149,7 +149,7 @@ pub(super) struct ProofView {
 }
 
 /// Tells what a page that was loaded again has to send along with changes.
-#[utoipa::path(get, path = "/api/v1/auth/csrf", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/auth/csrf", tag = "auth",
     responses((status = 200, body = ProofView)))]
 pub(super) async fn show(State(app): State<App>, CurrentUser(person): CurrentUser) -> Json<ProofView> {
     Json(ProofView { csrf_token: proof(&app, person.session) })

@@ -23,7 +23,7 @@ pub(super) struct PasswordForm {
 }
 
 /// Changes the password. Other sessions end, unless they are to be kept; the owner gets a mail.
-#[utoipa::path(put, path = "/api/v1/auth/password", request_body = PasswordForm, security(("bearer" = [])),
+#[utoipa::path(put, path = "/api/v1/auth/password", request_body = PasswordForm,
     responses((status = 204)))]
 pub(super) async fn change_password(
     State(app): State<App>,
@@ -83,7 +83,7 @@ pub(super) struct EmailForm {
 }
 
 /// Asks for another address: it is taken when the mail there is answered.
-#[utoipa::path(put, path = "/api/v1/auth/email", request_body = EmailForm, security(("bearer" = [])),
+#[utoipa::path(put, path = "/api/v1/auth/email", request_body = EmailForm,
     responses((status = 202)))]
 pub(super) async fn change_email(
     State(app): State<App>,
@@ -95,7 +95,7 @@ pub(super) async fn change_email(
 }
 
 /// Sends the mail that asks whether the address is somebody's once more.
-#[utoipa::path(post, path = "/api/v1/auth/email/ask", security(("bearer" = [])), responses((status = 202)))]
+#[utoipa::path(post, path = "/api/v1/auth/email/ask", responses((status = 202)))]
 pub(super) async fn ask_again_to_confirm(State(app): State<App>, user: CurrentUser) -> Result<StatusCode> {
     app.actors.auth.ask_again_to_confirm(user.0).await?;
     Ok(StatusCode::ACCEPTED)
@@ -129,7 +129,7 @@ pub(super) struct ConfirmedForm {
 }
 
 /// Leaves for a while: every session ends, and signing in brings the account back.
-#[utoipa::path(post, path = "/api/v1/auth/deactivate", request_body = ConfirmedForm, security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/auth/deactivate", request_body = ConfirmedForm,
     responses((status = 204)))]
 pub(super) async fn deactivate(
     State(app): State<App>,

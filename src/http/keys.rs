@@ -66,7 +66,7 @@ impl From<ApiKey> for KeyView {
 }
 
 /// Makes a key for a service. The answer is the only place where it is ever seen.
-#[utoipa::path(post, path = "/api/v1/keys", request_body = KeyForm, security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/keys", request_body = KeyForm,
     responses((status = 201, body = MadeView), (status = 409, description = "there are too many keys")))]
 pub(super) async fn make(
     State(app): State<App>,
@@ -80,7 +80,7 @@ pub(super) async fn make(
 }
 
 /// Lists keys, the newest first, also those that have ended.
-#[utoipa::path(get, path = "/api/v1/keys", params(PageQuery), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/keys", params(PageQuery),
     responses((status = 200, body = Paged<KeyView>)))]
 pub(super) async fn list(State(app): State<App>, page: Page) -> Result<Json<Paged<KeyView>>> {
     let read = app.actors.keys.list(page.after()?, page.size_read()).await?;
@@ -88,7 +88,7 @@ pub(super) async fn list(State(app): State<App>, page: Page) -> Result<Json<Page
 }
 
 /// Revokes a key, within a second everywhere. Doing so twice changes nothing.
-#[utoipa::path(delete, path = "/api/v1/keys/{id}", params(("id" = KeyId, Path)), security(("bearer" = [])),
+#[utoipa::path(delete, path = "/api/v1/keys/{id}", params(("id" = KeyId, Path)),
     responses((status = 204)))]
 pub(super) async fn revoke(
     State(app): State<App>,

@@ -34,7 +34,7 @@ pub(super) struct NameView {
 }
 
 /// Takes another name. The one that is left leads here for a while, and is nobody else's.
-#[utoipa::path(put, path = "/api/v1/me/username", security(("bearer" = [])), request_body = NameForm,
+#[utoipa::path(put, path = "/api/v1/me/username", request_body = NameForm,
     responses((status = 200, body = NameView), (status = 409, description = "the name is taken")))]
 pub(super) async fn rename(
     State(app): State<App>,
@@ -66,7 +66,7 @@ impl From<Blocked> for BlockView {
 }
 
 /// Lists whom one blocks.
-#[utoipa::path(get, path = "/api/v1/me/blocks", params(PageQuery), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/me/blocks", params(PageQuery),
     responses((status = 200, body = Paged<BlockView>)))]
 pub(super) async fn blocks(State(app): State<App>, user: CurrentUser, page: Page) -> Result<Json<Paged<BlockView>>> {
     let blocked = app.actors.users.blocked(user.0.user, page.after()?, page.size_read()).await?;
@@ -75,7 +75,7 @@ pub(super) async fn blocks(State(app): State<App>, user: CurrentUser, page: Page
 }
 
 /// Blocks somebody. Repeating it changes nothing.
-#[utoipa::path(put, path = "/api/v1/me/blocks/{user_id}", params(("user_id" = UserId, Path)), security(("bearer" = [])),
+#[utoipa::path(put, path = "/api/v1/me/blocks/{user_id}", params(("user_id" = UserId, Path)),
     responses((status = 204, description = "blocked")))]
 pub(super) async fn block(State(app): State<App>, user: CurrentUser, Path(other): Path<UserId>) -> Result<StatusCode> {
     app.actors.users.block(user.0.user, other).await?;
@@ -83,7 +83,7 @@ pub(super) async fn block(State(app): State<App>, user: CurrentUser, Path(other)
 }
 
 /// Lifts a block. Repeating it changes nothing.
-#[utoipa::path(delete, path = "/api/v1/me/blocks/{user_id}", params(("user_id" = UserId, Path)), security(("bearer" = [])),
+#[utoipa::path(delete, path = "/api/v1/me/blocks/{user_id}", params(("user_id" = UserId, Path)),
     responses((status = 204, description = "not blocked")))]
 pub(super) async fn unblock(
     State(app): State<App>,
@@ -121,14 +121,14 @@ impl From<Set> for PreferencesForm {
 }
 
 /// Shows what one prefers.
-#[utoipa::path(get, path = "/api/v1/me/preferences", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/me/preferences",
     responses((status = 200, body = PreferencesForm)))]
 pub(super) async fn preferences(State(app): State<App>, user: CurrentUser) -> Result<Json<PreferencesForm>> {
     Ok(Json(app.actors.users.preferences(user.0.user).await?.into()))
 }
 
 /// Sets what one prefers.
-#[utoipa::path(put, path = "/api/v1/me/preferences", security(("bearer" = [])), request_body = PreferencesForm,
+#[utoipa::path(put, path = "/api/v1/me/preferences", request_body = PreferencesForm,
     responses((status = 200, body = PreferencesForm), (status = 409, description = "changed since it was read")))]
 pub(super) async fn prefer(
     State(app): State<App>,

@@ -31,7 +31,6 @@ mod users;
 
 use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, Utc};
 use utoipa_axum::routes;
 
 pub use profile_views::ProfileViews;
@@ -163,9 +162,9 @@ fn live(routes: Routes) -> Routes {
 }
 
 /// Tells whose token this is. Keys of services never stand for people.
-fn identify(app: &App, token: &[u8], now: DateTime<Utc>) -> Result<Caller> {
+fn identify(app: &App, token: &[u8]) -> Result<Caller> {
     if token.starts_with(KEY_PREFIX) {
-        return app.actors.keys.identify(token, now);
+        return app.actors.keys.identify(token, app.clock.now());
     }
-    app.actors.auth.identify(token, now)
+    app.actors.auth.identify(token)
 }

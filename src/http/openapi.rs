@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
-use super::App;
 use super::error::Refusal;
 use super::shell::Encoded;
-use crate::actors::auth::Caller;
+use super::{App, Routes};
+use crate::actors::auth::rules::{RULES, Rule};
+use crate::actors::auth::{Caller, Right, Role};
 use crate::error::{Error, Result};
 
 const PAGE: &str = include_str!("../../web/docs/index.html");
@@ -55,14 +56,18 @@ pub(super) fn base() -> OpenApi {
     serde_json::from_str(include_str!("../../web/docs/base.json")).expect("the base is a description")
 }
 
-/// Adds to the handlers' own descriptions what is the same for all of them.
-pub(super) fn complete(api: &OpenApi) -> Value {
+/// Adds to the handlers' own descriptions what is the same for all of them, and who may call them.
+pub(super) fn complete(api: &OpenApi, routes: &Routes) -> Value {
     let mut api = json!(api);
     api["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     api["components"]["schemas"][&*Refusal::name()] = json!(Refusal::schema());
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             operation["operationId"] = name(method, path).into();
+            let right = routes.rights().find(|it| it.1 == path && it.0.as_str().eq_ignore_ascii_case(method));
+            if let Some((.., right)) = right.filter(|it| it.2 != Right::Look) {
+                operation["security"] = holders(right);
+            }
             operation["tags"] = json!([tag(path)]);
             if operation["responses"]["default"].is_null() {
                 operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Refusal" });
@@ -70,6 +75,14 @@ pub(super) fn complete(api: &OpenApi) -> Value {
         }
     }
     api
+}
+
+/// Who holds a right: people, of some roles only or of all, and services with a key for it.
+fn holders(right: Right) -> Value {
+    let rules = || RULES.iter().filter(|it| it.right == right);
+    let roles = |it: &Rule| if it.roles.len() < Role::ALL.len() { it.roles } else { &[] };
+    let people = rules().filter(|it| !it.roles.is_empty()).map(|it| json!({ "bearer": roles(it) }));
+    people.chain(rules().filter_map(|it| it.scope).map(|it| json!({ "key": [it] }))).collect()
 }
 
 /// A name that no other operation has: functions in two files may be called alike.

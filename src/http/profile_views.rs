@@ -1,10 +1,10 @@
 //! Profiles as others see them: three forms of each, encoded once for as long as the profile stays the same.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Extension;
 use chrono::{DateTime, Utc};
-use moka::sync::Cache;
+use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,8 +14,8 @@ use crate::actors::profiles::rules::shown;
 use crate::ids::UserId;
 use crate::storage::profiles::{Contact, Link, Profile, Visibility};
 
-/// Profiles whose forms are kept.
-const PROFILES_MAX: u64 = 2_000;
+/// Profiles whose forms are kept: each has the place that its user's id says.
+const PLACES: usize = 1 << 11;
 
 /// Somebody's own profile: everything.
 #[derive(Serialize, ToSchema)]
@@ -78,30 +78,29 @@ impl View {
 }
 
 /// The forms of profiles that were asked for of late.
-pub struct ProfileViews(Cache<UserId, Arc<Views>>);
+pub struct ProfileViews(Box<[Mutex<Option<Views>>]>);
 
 /// The forms of one profile, as it was when they were made.
 struct Views {
     profile: Arc<Profile>,
-    encoded: [OnceLock<Arc<Encoded>>; 3],
+    encoded: [Option<Arc<Encoded>>; 3],
 }
 
 impl Default for ProfileViews {
     fn default() -> ProfileViews {
-        ProfileViews(Cache::new(PROFILES_MAX))
+        ProfileViews((0..PLACES).map(|_| Mutex::default()).collect())
     }
 }
 
 impl ProfileViews {
     /// A form of a profile. Forms of an earlier state give way.
     pub(super) fn encoded(&self, profile: &Arc<Profile>, view: View) -> Arc<Encoded> {
-        let same = |it: &Arc<Views>| Arc::ptr_eq(&it.profile, profile);
-        let views = self.0.get(&profile.user_id).filter(same).unwrap_or_else(|| {
-            let views = Arc::new(Views { profile: profile.clone(), encoded: Default::default() });
-            self.0.insert(profile.user_id, views.clone());
-            views
-        });
-        views.encoded[view as usize].get_or_init(|| encode(profile, view).into()).clone()
+        let mut place = self.0[profile.user_id.chance() as usize % PLACES].lock();
+        let views = match &mut *place {
+            Some(views) if Arc::ptr_eq(&views.profile, profile) => views,
+            other => other.insert(Views { profile: profile.clone(), encoded: Default::default() }),
+        };
+        views.encoded[view as usize].get_or_insert_with(|| encode(profile, view).into()).clone()
     }
 
     /// The same as the answer of a handler.

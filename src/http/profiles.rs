@@ -139,7 +139,7 @@ impl From<ProfilePatch> for Change {
 }
 
 /// Shows one's own profile, with the version that a change has to name.
-#[utoipa::path(get, path = "/api/v1/profile/me", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/profile/me",
     responses((status = 200, body = OwnProfile), (status = 304, description = "as it was, by If-None-Match")))]
 pub(super) async fn show_own(State(app): State<App>, user: CurrentUser) -> Result<Shown> {
     let profile = app.actors.profiles.get(user.0.user).await?;
@@ -147,7 +147,7 @@ pub(super) async fn show_own(State(app): State<App>, user: CurrentUser) -> Resul
 }
 
 /// Writes one's own profile as a whole.
-#[utoipa::path(put, path = "/api/v1/profile/me", security(("bearer" = [])), request_body = ProfileForm,
+#[utoipa::path(put, path = "/api/v1/profile/me", request_body = ProfileForm,
     responses((status = 200, body = OwnProfile), (status = 409, description = "changed since it was read")))]
 pub(super) async fn replace_own(
     State(app): State<App>,
@@ -161,7 +161,7 @@ pub(super) async fn replace_own(
 }
 
 /// Changes parts of one's own profile.
-#[utoipa::path(patch, path = "/api/v1/profile/me", security(("bearer" = [])), request_body = ProfilePatch,
+#[utoipa::path(patch, path = "/api/v1/profile/me", request_body = ProfilePatch,
     responses((status = 200, body = OwnProfile), (status = 409, description = "changed since it was read")))]
 pub(super) async fn change_own(
     State(app): State<App>,
@@ -189,7 +189,7 @@ pub(super) async fn show_public(State(app): State<App>, viewer: Viewer, Path(nam
 }
 
 /// Shows a profile by its user's id.
-#[utoipa::path(get, path = "/api/v1/profile/user/{id}", params(("id" = UserId, Path)), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/profile/user/{id}", params(("id" = UserId, Path)),
     responses((status = 200, body = PublicProfile)))]
 pub(super) async fn show_by_id(State(app): State<App>, viewer: Viewer, Path(user): Path<UserId>) -> Result<Shown> {
     let profile = app.actors.profiles.get(user).await?;
@@ -197,7 +197,7 @@ pub(super) async fn show_by_id(State(app): State<App>, viewer: Viewer, Path(user
 }
 
 /// Shows a profile to another system that has a key.
-#[utoipa::path(get, path = "/api/v1/profile/external/{id}", params(("id" = UserId, Path)), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/profile/external/{id}", params(("id" = UserId, Path)),
     responses((status = 200, body = PublicProfile)))]
 pub(super) async fn show_external(State(app): State<App>, viewer: Viewer, path: Path<UserId>) -> Result<Shown> {
     show_by_id(State(app), viewer, path).await

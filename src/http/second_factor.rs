@@ -22,7 +22,7 @@ pub(super) struct SecondFactorView {
 }
 
 /// Tells whether you have a second factor.
-#[utoipa::path(get, path = "/api/v1/auth/second-factor", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/auth/second-factor", tag = "auth",
     responses((status = 200, body = SecondFactorView)))]
 pub(super) async fn show(State(app): State<App>, CurrentUser(person): CurrentUser) -> Result<Json<SecondFactorView>> {
     let (on, recovery_codes_left) = app.actors.auth.second_factor(person).await?;
@@ -46,7 +46,7 @@ pub(super) struct SetUpView {
 }
 
 /// Begins to set up a second factor. It is asked for only after a code has confirmed it.
-#[utoipa::path(post, path = "/api/v1/auth/second-factor", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/auth/second-factor", tag = "auth",
     request_body = PasswordForm, responses((status = 200, body = SetUpView), (status = 409)))]
 pub(super) async fn begin(
     State(app): State<App>,
@@ -73,7 +73,7 @@ pub(super) struct RecoveryCodesView {
 }
 
 /// Turns the second factor on.
-#[utoipa::path(post, path = "/api/v1/auth/second-factor/confirm", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/auth/second-factor/confirm", tag = "auth",
     request_body = CodeForm, responses((status = 200, body = RecoveryCodesView), (status = 409), (status = 422)))]
 pub(super) async fn confirm(
     State(app): State<App>,
@@ -95,7 +95,7 @@ pub(super) struct RemoveForm {
 }
 
 /// Removes the second factor.
-#[utoipa::path(delete, path = "/api/v1/auth/second-factor", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(delete, path = "/api/v1/auth/second-factor", tag = "auth",
     request_body = RemoveForm, responses((status = 204), (status = 404)))]
 pub(super) async fn remove(
     State(app): State<App>,

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::ids::SessionId;
 
 /// Ends the session of the token that is sent.
-#[utoipa::path(post, path = "/api/v1/auth/logout", security(("bearer" = [])), responses((status = 204)))]
+#[utoipa::path(post, path = "/api/v1/auth/logout", responses((status = 204)))]
 pub(super) async fn sign_out(
     State(app): State<App>,
     user: CurrentUser,
@@ -27,7 +27,7 @@ pub(super) async fn sign_out(
 }
 
 /// Ends every session of whoever asks.
-#[utoipa::path(post, path = "/api/v1/auth/logout-all", security(("bearer" = [])), responses((status = 204)))]
+#[utoipa::path(post, path = "/api/v1/auth/logout-all", responses((status = 204)))]
 pub(super) async fn sign_out_everywhere(
     State(app): State<App>,
     user: CurrentUser,
@@ -63,7 +63,7 @@ pub(super) struct SessionsView {
 }
 
 /// Lists the sessions of whoever asks. There are never more than a setting allows.
-#[utoipa::path(get, path = "/api/v1/auth/sessions", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/auth/sessions",
     responses((status = 200, body = SessionsView)))]
 pub(super) async fn list(State(app): State<App>, user: CurrentUser) -> Result<Json<SessionsView>> {
     let items = app.actors.auth.sessions(user.0).await?.into_iter().map(|it| SessionView {
@@ -80,7 +80,7 @@ pub(super) async fn list(State(app): State<App>, user: CurrentUser) -> Result<Js
 
 /// Ends one session of whoever asks.
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", params(("id" = SessionId, Path)),
-    security(("bearer" = [])), responses((status = 204)))]
+    responses((status = 204)))]
 pub(super) async fn end(
     State(app): State<App>,
     user: CurrentUser,

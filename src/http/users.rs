@@ -54,7 +54,7 @@ pub(super) struct People {
 }
 
 /// Lists people by name.
-#[utoipa::path(get, path = "/api/v1/users", params(PageQuery, People), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/users", params(PageQuery, People),
     responses((status = 200, body = Paged<UserView>)))]
 pub(super) async fn list(State(app): State<App>, page: Page<People>) -> Result<Json<Paged<UserView>>> {
     let prefix = page.filters.prefix.as_deref().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(super) async fn list(State(app): State<App>, page: Page<People>) -> Result<J
 }
 
 /// Shows somebody.
-#[utoipa::path(get, path = "/api/v1/users/{id}", params(("id" = UserId, Path)), security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/users/{id}", params(("id" = UserId, Path)),
     responses((status = 200, body = UserView)))]
 pub(super) async fn show(State(app): State<App>, Path(user): Path<UserId>) -> Result<Json<UserView>> {
     let profile = app.actors.profiles.get(user).await?;

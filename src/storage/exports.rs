@@ -48,6 +48,8 @@ struct Account {
     role: String,
     state: String,
     created_at: DateTime<Utc>,
+    /// When they were here last, as others may know it.
+    last_seen_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, FromRow, Serialize, ToSchema)]
@@ -180,7 +182,8 @@ pub async fn last(tx: &mut Tx<'_>, user: UserId) -> Result<Option<DateTime<Utc>>
 pub async fn read(db: &Db, user: UserId, rows_max: u32, now: DateTime<Utc>) -> Result<Export> {
     let lists = Lists { db, user, rows_max };
     let mut cut_short = Vec::new();
-    let account = "SELECT id AS user_id, name AS username, email, email_confirmed_at, role, state, created_at
+    let account = "SELECT id AS user_id, name AS username, email, email_confirmed_at, role, state, created_at,
+                          (SELECT seen_at FROM last_seen WHERE user_id = id) AS last_seen_at
                      FROM users WHERE id = $1";
     let profile =
         "SELECT version, display_name, headline, bio, location, age, links, expertise, contact, theme_music_url,

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use folio::config::Secret;
+use folio::config::{Config, Secret};
 use folio::http::Routes;
 use folio::ids::v7;
 use folio::storage::mails::{self, Kept, Letter};
 use uuid::Uuid;
 
 use crate::support::http::Server;
-use crate::support::letters::{Arrived, MailServer, Says};
+use crate::support::letters::{Arrived, MailServer, Says, Tls};
 use crate::support::raw::get;
+use crate::support::vouched::vouched_for;
 use crate::support::{eventually, soon};
 
 async fn serving(url: Option<String>) -> Server {
@@ -130,6 +131,63 @@ async fn a_server_that_is_away_is_seen_in_health_and_letters_wait_a_day_for_it()
     // How often depends on how far the clock runs ahead of the one who sends.
     assert!((server.clock.now() - kept.letter.created_at).num_hours() >= 22 && kept.attempts > 1, "{kept:?}");
     server.end().await;
+}
+
+/// A Folio that talks to a mail server, and believes a certificate beside those that everybody believes.
+async fn believing(url: String, pem: Option<&str>) -> (Server, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = pem.map(|pem| {
+        let path = dir.path().join("authority.pem");
+        std::fs::write(&path, pem).unwrap();
+        path
+    });
+    let settings = |it: &mut Config| (it.mail.server, it.mail.ca) = (Some(Secret::new(url)), ca);
+    (Server::start_with(Routes::default(), settings).await, dir)
+}
+
+#[tokio::test]
+async fn letters_go_to_a_server_that_an_authority_of_ones_own_vouches_for_and_nobody_listens() {
+    let (pem, acceptor) = vouched_for("127.0.0.1");
+    for (tls, scheme, query) in
+        [(Tls::Asked(acceptor.clone()), "smtp", "?tls=on"), (Tls::AtOnce(acceptor), "smtps", "")]
+    {
+        let mut post = MailServer::start_with(tls).await;
+        let url = format!("{scheme}://folio:hush-hush-7@{}{query}", post.address);
+        let (server, _dir) = believing(url, Some(&pem)).await;
+        write(&server, "ada@example.org").await;
+        let arrived = arrives(&mut post).await;
+        assert_eq!((arrived.to.as_str(), arrived.sealed), ("ada@example.org", true), "{scheme}");
+        let clear = post.overheard.lock().clone();
+        assert!(clear.iter().all(|it| ["", "EHLO", "STAR"].contains(&it.as_str())), "{scheme}: {clear:?}");
+        server.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_hears_nothing_and_letters_wait_for_a_better_one() {
+    let ((pem, ours), (_, strange), (_, other)) =
+        (vouched_for("127.0.0.1"), vouched_for("127.0.0.1"), vouched_for("mail.example"));
+    for (case, tls, scheme, query, believed) in [
+        ("nobody is told of its authority", Tls::Asked(ours.clone()), "smtp", "?tls=on", None),
+        ("the same, at once", Tls::AtOnce(ours), "smtps", "", None),
+        ("another authority", Tls::Asked(strange), "smtp", "?tls=on", Some(&*pem)),
+        ("another name", Tls::AtOnce(other), "smtps", "", Some(&*pem)),
+        ("no encryption to be had", Tls::Never, "smtp", "?tls=on", Some(&*pem)),
+    ] {
+        let mut post = MailServer::start_with(tls).await;
+        let (server, _dir) = believing(format!("{scheme}://folio:hush-hush-7@{}{query}", post.address), believed).await;
+        let id = write(&server, "ada@example.org").await;
+        eventually(case, async || kept(&server, id).await.error.is_some()).await;
+        let kept = kept(&server, id).await;
+        assert!(kept.sent_at.is_none() && kept.refused_at.is_none(), "{case}: {kept:?}");
+        assert!(kept.letter.body.contains("https://"), "{case}: it can still be read");
+        let warned = || server.app.health.checks().iter().any(|it| it.name == "mail" && it.state == "down");
+        eventually("health tells", async || warned()).await;
+        let clear = post.overheard.lock().clone();
+        assert!(!clear.iter().any(|it| ["AUTH", "MAIL", "DATA"].contains(&it.as_str())), "{case}: {clear:?}");
+        assert!(post.arrived.try_recv().is_err(), "{case}");
+        server.end().await;
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,8 @@ const CASES: &[Case] = &[
     file(b"origins = [1, 2]", &["origins in folio.toml must be"]),
     // Addresses of servers, which are never shown.
     variables(&[("FOLIO_DATABASE_URL", "mysql://ada:hush-hush-7@h/folio")], &["database_url must be", "postgres://"]),
+    variables(&[("FOLIO_SMTP_CA", "/nowhere.pem")], &["smtp_ca /nowhere.pem cannot be read"]),
+    variables(&[("FOLIO_SMTP_CA", "/dev/null")], &["smtp_ca /dev/null holds no certificate in PEM"]),
     variables(&[("FOLIO_DATABASE_URL", "hush-hush-7")], &["database_url must be"]),
     variables(&[("FOLIO_REDIS_URL", "http://:hush-hush-7@h")], &["redis_url must be an address such as redis://"]),
     variables(&[("FOLIO_AMQP_URL", "amqp:hush-hush-7")], &["amqp_url must be"]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use folio::ids::UserId;
 use serde_json::json;
 
 use crate::support::eventually;
@@ -16,6 +17,10 @@ async fn an_export_holds_what_is_known_and_no_secret() {
     let server = Server::start(folio::http::routes(), |_| ()).await;
     let (ada, bob) = (server.with_user("ada").await, server.with_user("bob").await);
     let setup = ada.sends("POST", "/api/v1/auth/second-factor", &json!({ "password": PASSWORD })).await.json();
+    let mut tx = server.app.storage.db.begin().await.unwrap();
+    let seen = tx.sql("INSERT INTO last_seen (user_id, seen_at) VALUES ($1, $2)");
+    seen.bind(ada.id.parse::<UserId>().unwrap()).bind(server.clock.now()).execute().await.unwrap();
+    tx.commit().await.unwrap();
     let heard = ada.gets("/api/v1/me/export").await;
     assert_eq!((heard.status, heard.header("cache-control")), (200, "no-store"));
     assert!(heard.header("content-disposition").starts_with("attachment"), "{}", heard.head);
@@ -25,6 +30,7 @@ async fn an_export_holds_what_is_known_and_no_secret() {
         (&"ada".into(), &"ada@example.org".into())
     );
     assert_eq!((&export["profile"]["display_name"], &export["names"][0]["name"]), (&"ada".into(), &"ada".into()));
+    assert!(export["account"]["last_seen_at"].is_string(), "{}", export["account"]);
     assert_eq!((&export["preferences"], &export["cut_short"]), (&json!({}), &json!([])));
     assert_eq!(export["sessions"].as_array().unwrap().len(), 1);
     let what: Vec<&str> = export["history"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();

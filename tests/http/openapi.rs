@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use folio::actors::auth::Right;
+use serde_json::{Value, json};
 
 use super::things;
 use crate::support::http::Server;
@@ -57,6 +58,29 @@ async fn every_operation_says_its_name_its_capability_and_how_it_refuses() {
     for field in ["detail", "error", "request_id", "fields", "retry_after"] {
         assert!(form["properties"][field].is_object(), "{field}: {form}");
     }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn every_operation_says_who_may_call_it_and_with_what() {
+    let server = Server::start(folio::http::routes(), |_| ()).await;
+    let api = get(server.address, "/api/openapi.json", "").await.json();
+    let all = operations(&api);
+    for (method, path, right) in folio::http::routes().rights() {
+        let told = all.iter().find(|it| it.0 == method.as_str().to_lowercase() && it.1 == path);
+        let security = &told.unwrap_or_else(|| panic!("{method} {path} is described")).2["security"];
+        assert!(security.is_array() || right == Right::Look, "{method} {path}: {security}");
+    }
+    let security = |method: &str, path: &str| {
+        all.iter().find(|it| (it.0, it.1) == (method, path)).map(|it| it.2["security"].clone()).unwrap()
+    };
+    let key = |scope: &str| json!({ "key": [scope] });
+    assert_eq!(security("get", "/api/v1/profile/me"), json!([{ "bearer": [] }]));
+    assert_eq!(security("get", "/api/v1/users"), json!([{ "bearer": [] }, key("users:read")]));
+    assert_eq!(security("get", "/api/v1/profile/external/{id}"), json!([key("profiles:read")]));
+    assert_eq!(security("put", "/api/v1/admin/users/{id}/role"), json!([{ "bearer": ["admin"] }]));
+    assert_eq!(security("post", "/api/v1/auth/login"), Value::Null, "it is open");
+    assert_eq!(api["components"]["securitySchemes"]["key"]["name"], "x-api-key");
     server.end().await;
 }
 

@@ -147,7 +147,7 @@ pub fn routes() -> Routes {
         .add(Policy::READ, routes!(endless))
         .add(Policy::READ, routes!(heavy))
         .add(Policy::READ, routes!(echo))
-        .identify(|_, token, _| match token {
+        .identify(|_, token| match token {
             b"ada" => Ok(person(1)),
             b"bob" => Ok(person(2)),
             _ => Err(Error::Unauthenticated("the token is not valid")),

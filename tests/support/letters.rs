@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 use super::spawn;
 
@@ -21,17 +22,31 @@ pub enum Says {
     HangsUp,
 }
 
+/// How it keeps others from listening.
+#[derive(Clone)]
+pub enum Tls {
+    Never,
+    /// When the client asks.
+    Asked(TlsAcceptor),
+    /// From the first byte.
+    AtOnce(TlsAcceptor),
+}
+
 /// A letter as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrived {
     pub from: String,
     pub to: String,
     pub text: String,
+    /// Whether nobody could have listened.
+    pub sealed: bool,
 }
 
 /// Listens on a free port until it is dropped.
 pub struct MailServer {
     pub address: SocketAddr,
+    /// Words that came in the clear.
+    pub overheard: Arc<Mutex<Vec<String>>>,
     /// Letters in the order in which they came.
     pub arrived: mpsc::Receiver<Arrived>,
     moods: Moods,
@@ -42,16 +57,31 @@ type Moods = Arc<Mutex<Vec<(&'static str, Says)>>>;
 
 impl MailServer {
     pub async fn start() -> MailServer {
+        MailServer::start_with(Tls::Never).await
+    }
+
+    pub async fn start_with(tls: Tls) -> MailServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, moods) = (listener.local_addr().unwrap(), Moods::default());
         let (tell, arrived) = mpsc::channel(100);
-        let seen = moods.clone();
+        let (seen, overheard) = (moods.clone(), Arc::<Mutex<Vec<String>>>::default());
+        let heard = overheard.clone();
         let listening = spawn(async move {
             while let Ok((line, _)) = listener.accept().await {
-                spawn(converse(line, seen.clone(), tell.clone()));
+                let (seen, heard, tell, tls) = (seen.clone(), heard.clone(), tell.clone(), tls.clone());
+                spawn(async move {
+                    let line: Line = match &tls {
+                        Tls::AtOnce(acceptor) => match acceptor.accept(line).await {
+                            Ok(line) => Box::new(line),
+                            Err(_) => return,
+                        },
+                        _ => Box::new(line),
+                    };
+                    converse(line, tls, seen, heard, tell).await;
+                });
             }
         });
-        MailServer { address, arrived, moods, listening }
+        MailServer { address, overheard, arrived, moods, listening }
     }
 
     /// The address as a setting has it.
@@ -76,11 +106,15 @@ impl Drop for MailServer {
     }
 }
 
-async fn converse(line: TcpStream, moods: Moods, tell: mpsc::Sender<Arrived>) {
-    let (reads, mut writes) = line.into_split();
-    let mut reads = BufReader::new(reads);
-    let (mut letter, mut command) =
-        (Arrived { from: String::new(), to: String::new(), text: String::new() }, String::new());
+/// A connection, sealed or not.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+type Line = Box<dyn Wire>;
+
+async fn converse(line: Line, tls: Tls, moods: Moods, overheard: Arc<Mutex<Vec<String>>>, tell: mpsc::Sender<Arrived>) {
+    let (mut line, mut sealed) = (BufReader::new(line), matches!(tls, Tls::AtOnce(_)));
+    let [from, to, text] = [(); 3].map(|()| String::new());
+    let (mut letter, mut command) = (Arrived { from, to, text, sealed }, String::new());
     loop {
         let word = command.trim_end().to_ascii_uppercase();
         let mood = {
@@ -89,9 +123,14 @@ async fn converse(line: TcpStream, moods: Moods, tell: mpsc::Sender<Arrived>) {
             at.map(|at| moods.remove(at).1)
         };
         let kind = word.get(..4).unwrap_or(&word);
+        if !sealed {
+            overheard.lock().push(kind.to_owned());
+        }
         let usual = match kind {
             "" => "220 test ESMTP",
+            "EHLO" if !sealed && matches!(tls, Tls::Asked(_)) => "250-test\r\n250 STARTTLS",
             "EHLO" => "250-test\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN",
+            "STAR" => "220 go on",
             "AUTH" => "235 welcome",
             "DATA" => "354 go on",
             "QUIT" => "221 bye",
@@ -108,21 +147,24 @@ async fn converse(line: TcpStream, moods: Moods, tell: mpsc::Sender<Arrived>) {
         match kind {
             "MAIL" => letter.from = bracketed(),
             "RCPT" => letter.to = bracketed(),
-            "." if says.starts_with('2') => _ = tell.send(letter.clone()).await,
+            "." if says.starts_with('2') => _ = tell.send(Arrived { sealed, ..letter.clone() }).await,
             _ => {}
         }
-        if writes.write_all(format!("{says}\r\n").as_bytes()).await.is_err() {
+        if line.write_all(format!("{says}\r\n").as_bytes()).await.is_err() || line.flush().await.is_err() {
             return;
+        }
+        if let ("STAR", Tls::Asked(acceptor)) = (kind, &tls) {
+            let Ok(whole) = acceptor.accept(line.into_inner()).await else { return };
+            (line, sealed) = (BufReader::new(Box::new(whole) as Line), true);
         }
         command.clear();
         if says.starts_with("354") {
             letter.text.clear();
-            while reads.read_line(&mut letter.text).await.is_ok_and(|it| it > 0) && !letter.text.ends_with("\r\n.\r\n")
-            {
+            while line.read_line(&mut letter.text).await.is_ok_and(|it| it > 0) && !letter.text.ends_with("\r\n.\r\n") {
             }
             letter.text.truncate(letter.text.len().saturating_sub(3));
             command.push('.');
-        } else if !reads.read_line(&mut command).await.is_ok_and(|it| it > 0) {
+        } else if !line.read_line(&mut command).await.is_ok_and(|it| it > 0) {
             return;
         }
     }

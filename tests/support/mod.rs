@@ -18,6 +18,7 @@ pub mod staff;
 pub mod stores;
 pub mod streams;
 pub mod talks;
+pub mod vouched;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

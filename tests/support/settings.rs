@@ -55,6 +55,7 @@ pub fn config(dir: &Path) -> Config {
         chat: ChatConfig { letters_max: 4_000, members_max: 100, attachments_max: 10, signs_max: 20, pins_max: 100 },
         mail: MailConfig {
             server: None,
+            ca: None,
             answer_within: ms(500),
             tried_for: Duration::from_secs(DAY),
             lives: Duration::from_secs(30 * DAY),

@@ -18,6 +18,7 @@ mod socket_io;
 mod sse;
 mod stock_client;
 mod talks;
+mod walk;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error as SmtpError, response::Code};
 use lettre::{Address, address::Envelope};
@@ -54,6 +54,7 @@ pub struct Server {
     host: String,
     port: u16,
     tls: Tls,
+    ca: Option<Certificate>,
     credentials: Option<Credentials>,
     from: Mailbox,
     answer_within: Duration,
@@ -69,14 +70,17 @@ impl Server {
         let near = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback());
         let tls = match url.scheme() {
             "smtps" => Tls::Whole,
-            _ if near || url.query() == Some("tls=off") => Tls::Off,
+            _ if url.query() == Some("tls=off") => Tls::Off,
+            _ if near && url.query() != Some("tls=on") => Tls::Off,
             _ => Tls::Starts,
         };
         let decoded = |it: &str| percent_encoding::percent_decode_str(it).decode_utf8_lossy().into_owned();
         let credentials = url.password().map(|it| Credentials::new(decoded(url.username()), decoded(it)));
         let port = url.port().unwrap_or(if tls == Tls::Whole { 465 } else { 587 });
         let from = Mailbox::new(Some("Folio".to_owned()), config.from.parse().map_err(Error::internal)?);
-        Ok(Some(Server { host, port, tls, credentials, from, answer_within: config.answer_within }))
+        let ca = config.ca.as_ref().map(std::fs::read).transpose().map_err(Error::internal)?;
+        let ca = ca.as_deref().map(Certificate::from_pem).transpose().map_err(Error::internal)?;
+        Ok(Some(Server { host, port, tls, ca, credentials, from, answer_within: config.answer_within }))
     }
 
     /// Opens a conversation, as far as the server lets letters be sent.
@@ -84,7 +88,10 @@ impl Server {
         let within = self.answer_within;
         let opened = async {
             let (hello, wrap) = (ClientId::default(), self.tls == Tls::Whole);
-            let tls = || TlsParameters::new(self.host.clone());
+            let tls = || {
+                let believed = TlsParameters::builder(self.host.clone());
+                self.ca.iter().cloned().fold(believed, |it, ca| it.add_root_certificate(ca)).build()
+            };
             let wrapped = if wrap { Some(tls()?) } else { None };
             let at = (self.host.as_str(), self.port);
             let mut line = AsyncSmtpConnection::connect_tokio1(at, Some(within), &hello, wrapped, None).await?;
@@ -185,6 +192,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let config = MailConfig {
             server: Some(Secret::new(url.to_owned())),
+            ca: None,
             answer_within: second,
             tried_for: second,
             lives: second,
@@ -201,6 +209,7 @@ mod tests {
             ("smtp://ada:pass@mail.example:2525", Tls::Starts, 2525),
             ("smtp://mailpit:1025?tls=off", Tls::Off, 1025),
             ("smtp://127.0.0.1:25", Tls::Off, 25),
+            ("smtp://127.0.0.1:25?tls=on", Tls::Starts, 25),
             ("smtp://[::1]", Tls::Off, 587),
             ("smtp://localhost", Tls::Off, 587),
             ("smtp://localhost.example", Tls::Starts, 587),

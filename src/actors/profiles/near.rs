@@ -4,12 +4,12 @@
 //! nothing when it finds another one. Names only lead to a profile; that the profile still has the name is looked at on
 //! every use, so nothing has to be removed here when somebody takes another.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Moment};
 use crate::ids::UserId;
@@ -18,9 +18,9 @@ use crate::storage::profiles::Profile;
 /// How long a hint that was lost on its way from another node can go unnoticed.
 const LIVES: Duration = Duration::from_secs(5);
 /// Memory of all profiles, about.
-const BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Names that are remembered.
-const NAMES_MAX: u64 = 50_000;
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Each profile has the place that its user's id says, each name the place that its hash says; who comes later takes it.
+const PLACES: usize = 1 << 14;
 /// What a profile costs beside its texts.
 const PROFILE_BYTES: usize = 512;
 /// Numbers of removals; users share them.
@@ -28,13 +28,16 @@ const SHELVES: usize = 256;
 
 /// The profiles that are kept.
 pub(super) struct Near {
-    profiles: Cache<UserId, Kept>,
-    names: Cache<String, UserId>,
+    profiles: Box<[Mutex<Option<Kept>>]>,
+    bytes: AtomicUsize,
+    /// Where places are cleared next when there is too much.
+    hand: AtomicUsize,
+    names: Box<[Mutex<Option<UserId>>]>,
+    hasher: RandomState,
     removals: [AtomicU64; SHELVES],
     clock: Clock,
 }
 
-#[derive(Clone)]
 struct Kept {
     profile: Arc<Profile>,
     until: Moment,
@@ -45,21 +48,22 @@ pub(super) struct Stamp(u64);
 
 impl Near {
     pub fn new(clock: &Clock) -> Near {
-        let profiles = Cache::builder()
-            .max_capacity(BYTES_MAX)
-            .weigher(|_, kept: &Kept| u32::try_from(weight(&kept.profile)).unwrap_or(u32::MAX))
-            .eviction_policy(EvictionPolicy::lru());
         let removals = [const { AtomicU64::new(0) }; SHELVES];
-        Near { profiles: profiles.build(), names: Cache::new(NAMES_MAX), removals, clock: clock.clone() }
+        let profiles = (0..PLACES).map(|_| Mutex::default()).collect();
+        let names = (0..PLACES).map(|_| Mutex::default()).collect();
+        let (bytes, hand, hasher) = Default::default();
+        Near { profiles, bytes, hand, names, hasher, removals, clock: clock.clone() }
     }
 
     pub fn find(&self, user: UserId) -> Option<Arc<Profile>> {
-        let kept = self.profiles.get(&user)?;
-        (kept.until > self.clock.moment()).then_some(kept.profile)
+        let place = self.profiles[place(user)].lock();
+        let kept = place.as_ref().filter(|it| it.profile.user_id == user && it.until > self.clock.moment())?;
+        Some(kept.profile.clone())
     }
 
     pub fn find_by_name(&self, folded: &str) -> Option<Arc<Profile>> {
-        self.find(self.names.get(folded)?).filter(|it| it.username_folded == folded)
+        let user = *self.name(folded).lock();
+        self.find(user?).filter(|it| it.username_folded == folded)
     }
 
     pub fn stamp(&self, user: UserId) -> Stamp {
@@ -70,27 +74,44 @@ impl Near {
     pub fn put(&self, profile: &Arc<Profile>, stamp: &Stamp) {
         let user = profile.user_id;
         let until = self.clock.moment().after(LIVES);
-        self.profiles.insert(user, Kept { profile: profile.clone(), until });
-        self.names.insert(profile.username_folded.clone(), user);
+        self.set(place(user), Some(Kept { profile: profile.clone(), until }));
+        *self.name(&profile.username_folded).lock() = Some(user);
         if self.shelf(user).load(SeqCst) != stamp.0 {
-            self.profiles.invalidate(&user);
+            self.set(place(user), None);
+        }
+        while self.bytes.load(SeqCst) > BYTES_MAX {
+            self.set(self.hand.fetch_add(1, SeqCst) % PLACES, None);
         }
     }
 
     pub fn remove(&self, user: UserId) {
         self.shelf(user).fetch_add(1, SeqCst);
-        self.profiles.invalidate(&user);
+        self.set(place(user), None);
     }
 
     pub fn remove_all(&self) {
         self.removals.iter().for_each(|it| _ = it.fetch_add(1, SeqCst));
-        self.profiles.invalidate_all();
+        (0..PLACES).for_each(|at| self.set(at, None));
+    }
+
+    fn set(&self, at: usize, kept: Option<Kept>) {
+        let bytes = |it: &Option<Kept>| it.as_ref().map_or(0, |it| weight(&it.profile));
+        self.bytes.fetch_add(bytes(&kept), SeqCst);
+        let before = std::mem::replace(&mut *self.profiles[at].lock(), kept);
+        self.bytes.fetch_sub(bytes(&before), SeqCst);
+    }
+
+    fn name(&self, folded: &str) -> &Mutex<Option<UserId>> {
+        &self.names[self.hasher.hash_one(folded) as usize % PLACES]
     }
 
     fn shelf(&self, user: UserId) -> &AtomicU64 {
-        // The last byte of an id is chance.
-        &self.removals[usize::from(user.0.as_bytes()[15])]
+        &self.removals[user.chance() as usize % SHELVES]
     }
+}
+
+fn place(user: UserId) -> usize {
+    user.chance() as usize % PLACES
 }
 
 /// About how many bytes a profile takes.
@@ -145,6 +166,20 @@ mod tests {
         assert_eq!(near.find_by_name("ada"), Some(ada.clone()));
         clock.advance(LIVES);
         assert_eq!((near.find(ada.user_id), near.find_by_name("ada")), (None, None));
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end() {
+        let clock = Clock::manual();
+        let near = Near::new(&clock);
+        let about = About { bio: "x".repeat(1 << 20), ..About::default() };
+        let large = || Arc::new(Profile { about: about.clone(), ..Profile::clone(&profile(&clock, "ada")) });
+        let all: Vec<_> = (0..64).map(|_| large()).collect();
+        all.iter().for_each(|it| near.put(it, &near.stamp(it.user_id)));
+        let kept = all.iter().filter(|it| near.find(it.user_id).is_some()).count();
+        assert!((1..=32).contains(&kept), "{kept}");
+        near.remove_all();
+        assert_eq!(near.bytes.load(SeqCst), 0);
     }
 
     #[test]

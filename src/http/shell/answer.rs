@@ -1,14 +1,19 @@
 //! The way out: a handler runs under deadline and panic guard, and every answer gets what all answers have.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::routing::future::RouteFuture;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -33,10 +38,16 @@ const ALLOWED: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, if-match, if-none-match, idempotency-key, traceparent, x-request-id",
 );
 
-/// Runs a handler under its deadline and panic guard.
-pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) -> Response<Body> {
+/// What is there already goes out as it is; a handler's body is in a box.
+pub(super) type Sent = Either<Full<Bytes>, Body>;
+
+/// Begins to run a handler. What it is given is moved once, and no part of what waits.
+pub(super) fn handle(
+    about: Arc<About>,
+    mut parts: Parts,
+    body: Incoming,
+) -> impl Future<Output = Response<Sent>> + Send + use<> {
     let shell = &about.link.shell;
-    let _flying = shell.traffic.in_flight.hold();
     let route = &shell.routes.all[about.route.expect("a request reaches a handler through its route")];
     about.body_read.store(body.is_end_stream(), Relaxed);
     parts.extensions.insert(about.clone());
@@ -46,15 +57,29 @@ pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) 
     };
     let within = route.policy.answer_within.unwrap_or(shell.app.config.http.answer_within);
     let mut router = shell.router.clone();
-    let answer = traced(about.trace, tower::Service::call(&mut router, Request::from_parts(parts, body)));
-    let refusal = match timeout_at(about.started + within, AssertUnwindSafe(answer).catch_unwind()).await {
+    let answer = tower::Service::call(&mut router, Request::from_parts(parts, body));
+    attend(about, within, answer)
+}
+
+/// Runs a handler under its deadline and panic guard.
+async fn attend(about: Arc<About>, within: Duration, answer: RouteFuture<Infallible>) -> Response<Sent> {
+    let _flying = about.link.shell.traffic.in_flight.hold();
+    let answer = traced(about.trace, answer);
+    let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
+    // Most handlers have their answer at once: only those that wait are given a timer, which is large.
+    let answered = match poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await {
+        Poll::Ready(answered) => Ok(answered),
+        Poll::Pending => Box::pin(timeout_at(about.started + within, answer)).await,
+    };
+    let refusal = match answered {
         Ok(Ok(Ok(mut response))) => match response.extensions_mut().remove::<Refusal>() {
             Some(refusal) => refusal,
             None if is_foreign_refusal(&response) => Refusal::of_status(response.status()),
             None => {
                 let response = match response.extensions_mut().remove::<Arc<Encoded>>() {
                     Some(encoded) => about.ready(&encoded, HeaderMap::with_capacity(COMMON_HEADERS)),
-                    None => compressed(&about, response).await,
+                    None if pays(&response) => Box::pin(compressed(&about, response)).await.map(Either::Right),
+                    None => response.map(Either::Right),
                 };
                 return about.close(None, response);
             }
@@ -68,23 +93,23 @@ pub(super) async fn handle(about: Arc<About>, mut parts: Parts, body: Incoming) 
 
 impl About {
     /// Answers out of memory.
-    pub(super) fn ready(&self, encoded: &Encoded, mut headers: HeaderMap) -> Response<Body> {
+    pub(super) fn ready(&self, encoded: &Encoded, mut headers: HeaderMap) -> Response<Sent> {
         let (status, body) = encoded.answer(self, &mut headers);
         respond(status, headers, body)
     }
 
     /// Writes a refusal as an answer.
-    pub(super) fn refuse(&self, refusal: Refusal, mut headers: HeaderMap) -> Response<Body> {
+    pub(super) fn refuse(&self, refusal: Refusal, mut headers: HeaderMap) -> Response<Sent> {
         let (status, code) = (refusal.status, refusal.code);
-        let body = refusal.write(&self.id, &mut headers);
+        let body = refusal.write(&self.id(), &mut headers);
         self.close(Some(code), respond(status, headers, body))
     }
 
     /// Puts on an answer what every answer has, counts it and logs it.
-    pub(super) fn close(&self, code: Option<&'static str>, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn close(&self, code: Option<&'static str>, mut response: Response<Sent>) -> Response<Sent> {
         let (status, size, headers) = (response.status(), response.body().size_hint().exact(), response.headers_mut());
         headers.reserve(COMMON_HEADERS);
-        self.link.shell.dress(self.id.clone(), self.origin.as_ref(), headers);
+        self.link.shell.dress(self.id(), self.origin.as_ref(), headers);
         if let Some(quota) = self.quota {
             quota.describe(headers);
         }
@@ -94,7 +119,10 @@ impl About {
         self.record(status, code, size);
         self.link.enter(Phase::Idle);
         // A streamed answer keeps the connection busy until hyper has taken it whole, or dropped it.
-        if size.is_some() { response } else { response.map(|it| keep_busy(it, &self.link)) }
+        response.map(|it| match it {
+            Either::Right(body) if size.is_none() => Either::Right(keep_busy(body, &self.link)),
+            body => body,
+        })
     }
 }
 
@@ -141,15 +169,18 @@ fn is_foreign_refusal(response: &Response<Body>) -> bool {
     response.status().as_u16() >= 400 && !response.headers().get(header::CONTENT_TYPE).is_some_and(json)
 }
 
-/// Makes an answer smaller where that pays and costs little.
+/// Whether making an answer smaller pays, and costs little.
+fn pays(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    let kind = || headers.get(header::CONTENT_TYPE).map(|it| it.as_bytes()).unwrap_or_default();
+    GZIP_DYNAMIC_BYTES.contains(&response.body().size_hint().exact().unwrap_or(0))
+        && (kind().starts_with(b"application/json") || kind().starts_with(b"text/"))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// Makes an answer smaller, where it was asked for so.
 async fn compressed(about: &About, response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(|it| it.as_bytes()).unwrap_or_default();
-    let texts = kind.starts_with(b"application/json") || kind.starts_with(b"text/");
-    let pays = texts && GZIP_DYNAMIC_BYTES.contains(&body.size_hint().exact().unwrap_or(0));
-    if !pays || parts.headers.contains_key(header::CONTENT_ENCODING) {
-        return Response::from_parts(parts, body);
-    }
     parts.headers.append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
     if !about.gzip {
         return Response::from_parts(parts, body);
@@ -161,7 +192,7 @@ async fn compressed(about: &About, response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, gzip(&plain, 1).into())
 }
 
-pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMap) -> Response<Body> {
+pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMap) -> Response<Sent> {
     headers.clear();
     if about.origin.is_some() {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow.clone());
@@ -172,8 +203,8 @@ pub(super) fn preflight(about: &About, allow: HeaderValue, mut headers: HeaderMa
     respond(StatusCode::NO_CONTENT, headers, Bytes::new())
 }
 
-fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn respond(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Sent> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response
 }

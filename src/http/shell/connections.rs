@@ -164,10 +164,12 @@ async fn converse(socket: Socket) -> (Fate, Socket) {
     let asked = link.clone();
     let service = service_fn(move |request| answer(&asked, request));
     let mut connection = Box::new(http.serve_connection(TokioIo::new(socket), service));
+    let mut seen = (0, 0);
     let fate = loop {
         tokio::select! {
+            biased;
             _ = &mut connection => break Fate::Close,
-            () = sleep(LOOK_EVERY) => match link.fate() {
+            () = sleep(LOOK_EVERY) => match link.fate(&mut seen) {
                 Fate::GoOn => {}
                 Fate::Close => Pin::new(&mut *connection).graceful_shutdown(),
                 fate => break fate,

@@ -32,8 +32,9 @@ pub(crate) struct About {
     pub(crate) body_read: AtomicBool,
     pub(super) started: Instant,
     pub(super) moment: Moment,
-    /// What names the request.
-    pub(super) id: HeaderValue,
+    number: u128,
+    /// What names the request, where it brought a name.
+    id: Option<HeaderValue>,
     pub(super) trace: u128,
     /// What goes back to whoever sent a trace; it names our part of it.
     pub(super) traceparent: Option<HeaderValue>,
@@ -57,6 +58,11 @@ impl About {
         self.link.operation || self.link.shell.app.config.http.ops_listen.is_none()
     }
 
+    /// What names the request.
+    pub(super) fn id(&self) -> HeaderValue {
+        self.id.clone().unwrap_or_else(|| hex(self.number))
+    }
+
     /// Reads the head once.
     pub(super) fn new(link: &Arc<Link>, parts: &Parts) -> About {
         let (shell, started, number) = (&link.shell, Instant::now(), link.shell.number());
@@ -67,7 +73,8 @@ impl About {
             body_read: AtomicBool::new(false),
             started,
             moment: shell.app.clock.moment_at(started),
-            id: hex(number),
+            number,
+            id: None,
             trace: number,
             traceparent: None,
             method: parts.method.clone(),
@@ -88,7 +95,7 @@ impl About {
                     let ours = format!("00-{:032x}-{:016x}-01", about.trace, number as u64);
                     about.traceparent = HeaderValue::try_from(ours).ok();
                 }
-                "x-request-id" if is_request_id(value.as_bytes()) => about.id = value.clone(),
+                "x-request-id" if is_request_id(value.as_bytes()) => about.id = Some(value.clone()),
                 "x-forwarded-for" if link.trusted => {
                     about.address = forwarded(link.peer, &shell.app.config.http.trusted_proxies, text(value));
                 }
@@ -103,7 +110,8 @@ impl About {
 pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (host, another, path) = (hosts.next().map(HeaderValue::as_bytes), hosts.next(), parts.uri.path());
-    let valid = |it: &[u8]| it.is_empty() || Authority::try_from(it).is_ok();
+    let plain = |it: &[u8]| it.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-'));
+    let valid = |it: &[u8]| plain(it) || Authority::try_from(it).is_ok();
     let meant = |it: &[u8]| parts.uri.authority().is_none_or(|name| it.eq_ignore_ascii_case(name.as_str().as_bytes()));
     let met = |it: &HeaderValue| it.as_bytes().eq_ignore_ascii_case(b"100-continue");
     let suspect = path.bytes().any(|it| matches!(it, b'%' | b'\\' | b'.' | b';'));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -45,13 +45,13 @@ pub(crate) struct Link {
     /// The head that is being read, as it came.
     pub(super) head: Mutex<Vec<u8>>,
     opened: Instant,
-    phase: AtomicU8,
-    since: AtomicU32,
+    /// A phase, and above it the number of phases so far: who looks twice and finds the same knows how long it lasts, so
+    /// that no request reads the clock for it.
+    phase: AtomicU32,
     stalled: AtomicU32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-#[repr(u8)]
 pub(super) enum Phase {
     Idle,
     Head,
@@ -71,13 +71,14 @@ pub(super) enum Fate {
 impl Link {
     pub(super) fn new(shell: &Arc<Shell>, peer: IpAddr, operation: bool) -> Link {
         let (shell, trusted) = (shell.clone(), is_trusted(&shell.app.config.http.trusted_proxies, peer));
-        let (session, head, phase, since, stalled) = Default::default();
-        Link { shell, peer, trusted, operation, session, head, opened: Instant::now(), phase, since, stalled }
+        let (session, head, phase, stalled) = Default::default();
+        Link { shell, peer, trusted, operation, session, head, opened: Instant::now(), phase, stalled }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-        self.since.store(self.now(), Relaxed);
+        // Only the connection's own task gets here.
+        let before = self.phase.load(Relaxed);
+        self.phase.store((before | 3).wrapping_add(1) | phase as u32, Relaxed);
     }
 
     /// Never zero.
@@ -86,22 +87,24 @@ impl Link {
     }
 
     pub(super) fn is(&self, phase: Phase) -> bool {
-        self.phase.load(Relaxed) == phase as u8
+        self.phase.load(Relaxed) & 3 == phase as u32
     }
 
-    pub(super) fn fate(&self) -> Fate {
+    /// Looks at a connection, again and again; `seen` is what the last look found, and since when.
+    pub(super) fn fate(&self, seen: &mut (u32, u32)) -> Fate {
         let (config, stopping) = (&self.shell.app.config.http, self.shell.is_stopping());
-        let now = self.now();
-        let over = |since: &AtomicU32, within: Duration| {
-            u128::from(now.wrapping_sub(since.load(Relaxed))) > within.as_millis()
-        };
+        let (now, phase, stalled) = (self.now(), self.phase.load(Relaxed), self.stalled.load(Relaxed));
+        if seen.0 != phase {
+            *seen = (phase, now);
+        }
+        let over = |since: u32, within: Duration| u128::from(now.wrapping_sub(since)) > within.as_millis();
         // What waits to be written keeps a connection from being idle.
-        let waits = self.stalled.load(Relaxed) != 0;
+        let waits = stalled != 0;
         match () {
-            () if waits && over(&self.stalled, config.write_within) => Fate::Cut,
+            () if waits && over(stalled, config.write_within) => Fate::Cut,
             () if stopping => Fate::Close,
-            () if self.is(Phase::Head) && over(&self.since, config.head_within) => Fate::Late,
-            () if self.is(Phase::Idle) && !waits && over(&self.since, config.park_after) => Fate::Park,
+            () if self.is(Phase::Head) && over(seen.1, config.head_within) => Fate::Late,
+            () if self.is(Phase::Idle) && !waits && over(seen.1, config.park_after) => Fate::Park,
             () => Fate::GoOn,
         }
     }

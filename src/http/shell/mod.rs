@@ -16,7 +16,8 @@ mod routes;
 mod socket;
 mod traffic;
 
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hyper::header::HeaderValue;
 use tokio::sync::watch;
@@ -33,7 +34,6 @@ use self::limits::Limit;
 use self::traffic::Traffic;
 use super::{App, openapi};
 use crate::config::RateLimitConfig;
-use crate::ids;
 use crate::telemetry::{Exposition, Log};
 
 /// The shell around the handlers: decides without waiting what it can, and hands the rest on.
@@ -48,13 +48,14 @@ pub struct Shell {
     log: Log,
     stopping: watch::Sender<bool>,
     hasher: RandomState,
+    requests: AtomicU64,
 }
 
 impl Shell {
     /// Puts the shell around routes.
     pub fn new(app: App, mut routes: Routes, log: Log) -> Shell {
         let (router, api) = std::mem::take(&mut routes.handlers).split_for_parts();
-        app.description.get_or_init(|| Encoded::json(&openapi::complete(&api), "public, max-age=300").into());
+        app.description.get_or_init(|| Encoded::json(&openapi::complete(&api, &routes), "public, max-age=300").into());
         let origin = |it: &String| HeaderValue::from_str(it).ok();
         let shell = Shell {
             origins: app.config.http.origins.iter().filter_map(origin).collect(),
@@ -67,6 +68,7 @@ impl Shell {
             log,
             stopping: watch::Sender::new(false),
             hasher: RandomState::new(),
+            requests: AtomicU64::new(0),
         };
         shell.limit(shell.app.config.http.rate_limit);
         shell
@@ -89,9 +91,12 @@ impl Shell {
         self.origins.contains(origin)
     }
 
-    /// A number unlike any other of any process: it names a request, and its trace where none was sent.
+    /// A number unlike any other of any process, which tells nobody how many there were: it names a request, and its
+    /// trace where none was sent.
     fn number(&self) -> u128 {
-        ids::v7(&self.app.clock).as_u128()
+        let count = self.requests.fetch_add(1, Relaxed);
+        let half = |which: u8| u128::from(self.hasher.hash_one((count, which)));
+        half(0) << 64 | half(1)
     }
 
     fn is_stopping(&self) -> bool {

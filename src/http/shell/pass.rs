@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use axum::body::Body;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
@@ -13,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Shell;
-use super::answer::{handle, preflight};
+use super::answer::{Sent, handle, preflight};
 use super::head::{About, check, names_length, token};
 use super::limits::household;
 use super::link::{Link, Phase};
@@ -24,7 +23,9 @@ use crate::error::Error;
 use crate::http::cookies;
 use crate::http::error::Refusal;
 
-type Answered = Result<Response<Body>, Infallible>;
+/// A route, and the parts of the path.
+type Found<'r, 'p> = matchit::Match<'r, 'p, &'r usize>;
+type Answered = Result<Response<Sent>, Infallible>;
 
 /// Answers a request: at once where nothing has to be waited for.
 pub(super) fn answer(
@@ -45,19 +46,29 @@ pub(super) fn answer(
 
 impl Shell {
     /// Everything that can be decided without waiting; no answer sends the request to its handler.
-    fn admit(&self, about: &mut About, parts: &mut Parts, body: &Incoming) -> Result<Option<Response<Body>>, Refusal> {
+    fn admit(&self, about: &mut About, parts: &mut Parts, body: &Incoming) -> Result<Option<Response<Sent>>, Refusal> {
         check(parts)?;
         let head = std::mem::take(&mut *about.link.head.lock());
-        if parts.headers.contains_key(header::TRANSFER_ENCODING) && names_length(&head) {
+        if names_length(&head) && parts.headers.contains_key(header::TRANSFER_ENCODING) {
             let refusal = Refusal::from(Error::Malformed("send a length or chunks, not both"));
             return Err(refusal.with(header::CONNECTION, HeaderValue::from_static("close")));
         }
-        let at = self.find(about, parts).or_else(|refusal| {
+        let takes = |it: &Found<'_, '_>| {
+            parts.method == Method::OPTIONS || self.routes.all[*it.value].meter(&parts.method).is_some()
+        };
+        let found = match self.find(about, parts.uri.path()).filter(takes) {
+            Some(found) => Ok(found),
+            None => match self.replace(about, parts) {
+                Ok(nothing) => self.find(about, parts.uri.path()).ok_or(nothing),
+                Err(refusal) => Err(refusal),
+            },
+        };
+        let found = found.or_else(|refusal| {
             self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
             Err(refusal)
         })?;
-        let route = &self.routes.all[at];
-        about.route = Some(at);
+        let route = &self.routes.all[*found.value];
+        about.route = Some(*found.value);
         if parts.method == Method::OPTIONS {
             return Ok(Some(preflight(about, route.allow.clone(), std::mem::take(&mut parts.headers))));
         }
@@ -67,7 +78,7 @@ impl Shell {
         if route.meter(&parts.method).is_none() {
             return Err(refuse_method(parts, route));
         }
-        let identify = |token: &[u8]| (self.routes.identify)(&self.app, token, self.app.clock.now());
+        let identify = |token: &[u8]| (self.routes.identify)(&self.app, token);
         about.caller = match token(parts)? {
             Some(token) => Some(identify(token)?),
             None => cookies::caller(&self.app, parts, route.policy.right == Right::Look, identify)?,
@@ -80,47 +91,39 @@ impl Shell {
         let Some(ready) = route.ready.filter(|_| matches!(parts.method, Method::GET | Method::HEAD)) else {
             return Ok(None);
         };
-        let found = self.routes.tree.at(parts.uri.path()).ok();
-        let encoded = found.and_then(|it| ready(&self.app, about.caller.as_ref(), &it.params));
+        let encoded = ready(&self.app, about.caller.as_ref(), &found.params);
         Ok(encoded.map(|it| about.ready(&it, std::mem::take(&mut parts.headers))))
     }
 
-    /// Finds the route that takes a request, or else the one that refuses its method. A path that stands for another
-    /// is put in its place.
-    fn find(&self, about: &mut About, parts: &mut Parts) -> Result<usize, Refusal> {
-        let (direct, preflight) = (self.route(about, parts.uri.path()), parts.method == Method::OPTIONS);
-        if let Some(at) = direct.filter(|at| preflight || self.routes.all[*at].meter(&parts.method).is_some()) {
-            return Ok(at);
-        }
+    /// Puts the path in place that the one which was sent stands for, if it does. Gives what to say if no route takes it.
+    fn replace(&self, about: &mut About, parts: &mut Parts) -> Result<Refusal, Refusal> {
+        let preflight = parts.method == Method::OPTIONS;
         let asked = match parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
             Some(it) if preflight => Method::from_bytes(it.as_bytes()).unwrap_or(Method::GET),
             _ => parts.method.clone(),
         };
         let moved = (self.routes.rewrite)(&asked, parts.uri.path()).filter(|_| !about.link.operation);
         let Some((method, path)) = moved else {
-            let nothing = || Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path");
-            return direct.ok_or_else(nothing);
+            return Ok(Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"));
         };
-        let why = "this path is known, but what it stands for is not built yet";
-        let unbuilt = || Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why);
-        let at = self.route(about, &path).ok_or_else(unbuilt)?;
         let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
         parts.uri = format!("{path}{query}").parse().map_err(|_| Error::Malformed("the path is not valid"))?;
         if !preflight {
             (parts.method, about.method) = (method.clone(), method);
         }
-        Ok(at)
+        let why = "this path is known, but what it stands for is not built yet";
+        Ok(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why))
     }
 
     /// The route of a path, if it is served where the request came in.
-    fn route(&self, about: &About, path: &str) -> Option<usize> {
-        let at = *self.routes.tree.at(path).ok()?.value;
-        let served = match self.routes.all[at].policy.door {
+    fn find<'r, 'p>(&'r self, about: &About, path: &'p str) -> Option<Found<'r, 'p>> {
+        let found = self.routes.tree.at(path).ok()?;
+        let served = match self.routes.all[*found.value].policy.door {
             Door::Public => !about.link.operation,
             Door::Operation => about.details(),
             Door::Both => true,
         };
-        served.then_some(at)
+        served.then_some(found)
     }
 
     pub(super) fn body_bytes_max(&self, route: &Route) -> usize {

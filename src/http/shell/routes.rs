@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use hyper::Method;
 use hyper::header::HeaderValue;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -68,7 +67,7 @@ impl Policy {
 /// Finds an answer that is already encoded, for whoever asks; `None` sends the request to the handler.
 pub type Ready = fn(&App, Option<&Caller>, &matchit::Params<'_, '_>) -> Option<Arc<Encoded>>;
 /// Tells whose token this is, if it is good now.
-pub type Identify = fn(&App, &[u8], DateTime<Utc>) -> Result<Caller>;
+pub type Identify = fn(&App, &[u8]) -> Result<Caller>;
 /// The method and path that a seed's method and path stand for.
 pub type Rewrite = fn(&Method, &str) -> Option<(Method, String)>;
 
@@ -104,7 +103,7 @@ impl Default for Routes {
             tree: matchit::Router::new(),
             all: Vec::new(),
             handlers: OpenApiRouter::with_openapi(openapi::base()),
-            identify: |_, _, _| Err(Error::Unauthenticated("the token is not valid")),
+            identify: |_, _| Err(Error::Unauthenticated("the token is not valid")),
             rewrite: |_, _| None,
         }
     }

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use super::link::{Link, Phase};
 use crate::http::error::Refusal;
 
+/// What is small costs the system less in one piece than in parts.
+const WHOLE_BYTES_MAX: usize = 2_048;
 const LINGER_WITHIN: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
@@ -75,7 +77,19 @@ impl AsyncWrite for Socket {
         if let Some(size) = bufs.first().and_then(|it| self.say_our_way(it)) {
             return Poll::Ready(Ok(size));
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let size = bufs.iter().map(|it| it.len()).sum::<usize>();
+        let written = match (bufs, size) {
+            ([one], _) => Pin::new(&mut self.stream).poll_write(cx, one),
+            (_, ..=WHOLE_BYTES_MAX) => {
+                let (mut whole, mut at) = ([0; WHOLE_BYTES_MAX], 0);
+                for part in bufs {
+                    whole[at..][..part.len()].copy_from_slice(part);
+                    at += part.len();
+                }
+                Pin::new(&mut self.stream).poll_write(cx, &whole[..size])
+            }
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        };
         self.link.note_write(written.is_pending());
         written
     }

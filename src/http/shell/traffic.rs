@@ -62,7 +62,7 @@ impl About {
         let fields = json!({
             "target": "folio::http",
             "event": "http.request",
-            "request_id": text(&self.id),
+            "request_id": text(&self.id()),
             "trace_id": format!("{:032x}", self.trace),
             "method": self.method.as_str(),
             "route": route.map_or("unmatched", |it| &it.template),
