@@ -136,12 +136,7 @@ pub async fn paced(crowd: &mut Crowd<'_>, per_second: u64, seconds: u64) -> Resu
                 }
             }
         };
-        let counted = tokio::select! {
-            counted = window(side, talk, seconds) => counted?,
-            ends = speak => return ends,
-        };
-        talk.quiet().await?;
-        Ok(counted)
+        while_speaking(side, talk, seconds, speak).await
     };
     let counted = crowd.listening(work).await?;
     Ok(report(crowd, &format!("{per_second}/s"), &counted))
@@ -155,8 +150,23 @@ pub struct Counted {
     pub after: Spent,
 }
 
+/// Counts while somebody speaks without an end, then waits until all of it was heard.
+pub async fn while_speaking(
+    side: &Side,
+    talk: &Talk<'_>,
+    seconds: u64,
+    speak: impl Future<Output = Result<Counted, String>>,
+) -> Result<Counted, String> {
+    let counted = tokio::select! {
+        counted = window(side, talk, seconds) => counted?,
+        ends = speak => return ends,
+    };
+    talk.quiet().await?;
+    Ok(counted)
+}
+
 /// Lets it run warm, then counts.
-pub async fn window(side: &Side, talk: &Talk<'_>, seconds: u64) -> Result<Counted, String> {
+async fn window(side: &Side, talk: &Talk<'_>, seconds: u64) -> Result<Counted, String> {
     sleep(WARM).await;
     talk.round.tally.take();
     let (before, began) = (side.spent()?, Instant::now());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::chat::{Counted, window};
+use crate::chat::{Counted, while_speaking};
 use crate::crowd::{Crowd, Talk};
 use crate::measure::{Figures, shown};
 use crate::side::{Scene, Servers, Store};
@@ -98,12 +98,7 @@ async fn said(options: &Options, crowd: &mut Crowd<'_>, at_once: u64) -> Result<
                 talk.quiet().await?;
             }
         };
-        let counted = tokio::select! {
-            counted = window(side, talk, options.seconds) => counted?,
-            ends = speak => return ends,
-        };
-        talk.quiet().await?;
-        Ok(counted)
+        while_speaking(side, talk, options.seconds, speak).await
     };
     let counted = crowd.listening(work).await?;
     Ok(report(crowd, &format!("{at_once} at once"), &counted))
@@ -119,12 +114,7 @@ async fn paced(options: &Options, crowd: &mut Crowd<'_>) -> Result<f64, String> 
                 talk.say(&talk.voices[0], 1, options.kept)?;
             }
         };
-        let counted = tokio::select! {
-            counted = window(side, talk, options.seconds) => counted?,
-            ends = speak => return ends,
-        };
-        talk.quiet().await?;
-        Ok(counted)
+        while_speaking(side, talk, options.seconds, speak).await
     };
     let counted = crowd.listening(work).await?;
     report(crowd, &format!("{PACE}/s"), &counted);
