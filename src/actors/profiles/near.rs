@@ -74,30 +74,38 @@ impl Near {
     pub fn put(&self, profile: &Arc<Profile>, stamp: &Stamp) {
         let user = profile.user_id;
         let until = self.clock.moment().after(LIVES);
-        self.set(place(user), Some(Kept { profile: profile.clone(), until }));
-        *self.name(&profile.username_folded).lock() = Some(user);
-        if self.shelf(user).load(SeqCst) != stamp.0 {
-            self.set(place(user), None);
+        {
+            let mut at = self.profiles[place(user)].lock();
+            // A removal counts first and takes this lock then: what it is about is nowhere to be found behind it.
+            if self.shelf(user).load(SeqCst) != stamp.0 {
+                return;
+            }
+            self.exchange(&mut at, Some(Kept { profile: profile.clone(), until }));
         }
+        *self.name(&profile.username_folded).lock() = Some(user);
         while self.bytes.load(SeqCst) > BYTES_MAX {
-            self.set(self.hand.fetch_add(1, SeqCst) % PLACES, None);
+            self.clear(self.hand.fetch_add(1, SeqCst) % PLACES);
         }
     }
 
     pub fn remove(&self, user: UserId) {
         self.shelf(user).fetch_add(1, SeqCst);
-        self.set(place(user), None);
+        self.clear(place(user));
     }
 
     pub fn remove_all(&self) {
         self.removals.iter().for_each(|it| _ = it.fetch_add(1, SeqCst));
-        (0..PLACES).for_each(|at| self.set(at, None));
+        (0..PLACES).for_each(|at| self.clear(at));
     }
 
-    fn set(&self, at: usize, kept: Option<Kept>) {
+    fn clear(&self, at: usize) {
+        self.exchange(&mut self.profiles[at].lock(), None);
+    }
+
+    fn exchange(&self, at: &mut Option<Kept>, kept: Option<Kept>) {
         let bytes = |it: &Option<Kept>| it.as_ref().map_or(0, |it| weight(&it.profile));
         self.bytes.fetch_add(bytes(&kept), SeqCst);
-        let before = std::mem::replace(&mut *self.profiles[at].lock(), kept);
+        let before = std::mem::replace(at, kept);
         self.bytes.fetch_sub(bytes(&before), SeqCst);
     }
 
