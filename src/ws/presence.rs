@@ -46,7 +46,11 @@ impl Followers {
         let mut met = HashSet::new();
         users.retain(|it| !known.contains(it) && met.insert(*it));
         users.truncate((self.presence.followed_max() / 2).saturating_sub(known.len()));
-        self.follow(session, viewer, &users, false).await
+        match self.follow(session, viewer, &users, false).await {
+            // Meanwhile it has asked for as many as it may, and those come first.
+            Err(Error::Conflict { .. }) => Ok(()),
+            followed => followed,
+        }
     }
 
     /// Lets a session follow people, and tells it how they are now.
