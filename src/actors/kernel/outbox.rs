@@ -176,8 +176,10 @@ impl<P: Publish> Relay<P> {
             let mut topics = lines.iter().map(|it| it.topic.clone()).collect();
             within(STEP_WITHIN, self.broker.wanted(&mut topics)).await?;
             let wanted: Vec<i64> = lines.iter().filter(|it| topics.contains(&it.topic)).map(|it| it.id).collect();
-            let events = within(STEP_WITHIN, claim.events(&wanted)).await?;
-            self.publish(claim, &events).await?;
+            if !wanted.is_empty() {
+                let events = within(STEP_WITHIN, claim.events(&wanted)).await?;
+                self.publish(claim, &events).await?;
+            }
             within(STEP_WITHIN, claim.publish(lines.iter().map(|it| it.id))).await?;
         }
     }
@@ -185,7 +187,7 @@ impl<P: Publish> Relay<P> {
     /// Publishes in order. What the broker refuses is halved until the event it means stands alone; that one is parked
     /// after a few tries, so that it stops nobody else. A broker that is gone refuses nothing: that is an error.
     async fn publish(&self, claim: &mut Claim, events: &[Event]) -> Result<()> {
-        let mut parts = Vec::from_iter(Some(events).filter(|it| !it.is_empty()));
+        let mut parts = vec![events];
         let mut refusals = 0;
         while let Some(part) = parts.pop() {
             let error = match within(CONFIRM_WITHIN, self.broker.publish(part)).await {

@@ -36,7 +36,7 @@ impl Db {
                     .foreign_keys(true)
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
-                    // Shorter than what a commit may take: whoever waits hears why.
+                    // Shorter than the wait for a connection: whoever waits hears why.
                     .busy_timeout(*acquire_within / 2)
                     // Many-row statements keep their undo journal in memory: 15 % less work a row.
                     .pragma("temp_store", "memory")
