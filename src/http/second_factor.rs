@@ -32,7 +32,7 @@ pub(super) async fn show(State(app): State<App>, CurrentUser(person): CurrentUse
 /// The password, once more.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PasswordForm {
+pub(super) struct PasswordAgainForm {
     password: String,
 }
 
@@ -47,11 +47,11 @@ pub(super) struct SetUpView {
 
 /// Begins to set up a second factor. It is asked for only after a code has confirmed it.
 #[utoipa::path(post, path = "/api/v1/auth/second-factor", tag = "auth",
-    request_body = PasswordForm, responses((status = 200, body = SetUpView), (status = 409)))]
+    request_body = PasswordAgainForm, responses((status = 200, body = SetUpView), (status = 409)))]
 pub(super) async fn begin(
     State(app): State<App>,
     CurrentUser(person): CurrentUser,
-    Body(form): Body<PasswordForm>,
+    Body(form): Body<PasswordAgainForm>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<SetUpView>)> {
     let it = app.actors.auth.begin_second_factor(person, &form.password).await?;
     Ok((NOT_KEPT, Json(SetUpView { secret: it.secret, otpauth_url: it.address })))

@@ -30,9 +30,9 @@ pub struct Export {
     keys: Vec<Key>,
     mails: Vec<Mail>,
     /// Where they take part, or did.
-    conversations: Vec<Conversation>,
+    conversations: Vec<KeptConversation>,
     /// What they said there.
-    messages: Vec<Message>,
+    messages: Vec<KeptMessage>,
     /// Signs that they set under messages.
     reactions: Vec<Reaction>,
     /// Lists of which there is more than an export holds.
@@ -137,7 +137,7 @@ struct Mail {
 }
 
 #[derive(Debug, FromRow, Serialize, ToSchema)]
-struct Conversation {
+struct KeptConversation {
     conversation_id: Uuid,
     kind: String,
     title: Option<String>,
@@ -152,7 +152,7 @@ struct Conversation {
 }
 
 #[derive(Debug, FromRow, Serialize, ToSchema)]
-struct Message {
+struct KeptMessage {
     conversation_id: Uuid,
     seq: i64,
     message_id: Uuid,

@@ -1,6 +1,7 @@
 //! The description of the API, and the page that shows it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use folio::actors::auth::Right;
 use serde_json::{Value, json};
@@ -104,6 +105,30 @@ async fn every_reference_within_the_description_leads_somewhere() {
         assert!(reference.starts_with("#/") && api.pointer(&reference[1..]).is_some(), "{reference}");
     }
     server.end().await;
+}
+
+/// Two types of one name would be described as one of them.
+#[test]
+fn every_described_type_has_a_name_of_its_own() {
+    fn sources(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
+            match entry.is_dir() {
+                true => sources(&entry, found),
+                false => found.push(std::fs::read_to_string(&entry).unwrap()),
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+    let named = |rest: &str| {
+        let (_, name) = rest.split_once("struct ").or_else(|| rest.split_once("enum "))?;
+        name.split(|it: char| !it.is_alphanumeric()).next().map(str::to_owned)
+    };
+    let described = |text: &String| text.split("ToSchema)]").skip(1).filter_map(named).collect::<Vec<_>>();
+    let mut names: Vec<String> = texts.iter().flat_map(described).collect();
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|it| it[0] == it[1]).map(|it| &it[0]).collect();
+    assert!(names.len() > 40 && twice.is_empty(), "{} types, named twice: {twice:?}", names.len());
 }
 
 #[tokio::test]
