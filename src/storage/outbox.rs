@@ -51,11 +51,6 @@ pub struct Line {
 const LINES_MAX: usize = 512;
 const ENTRIES_MAX: i64 = 4_096;
 
-/// How a session on PostgreSQL relays. A removal that a crash takes back is published twice, which is allowed. And what
-/// is looked up is always a little of much, though the planner cannot know: left to itself it reads every entry there is.
-const SESSION: &str = "SELECT set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
-                              set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false)";
-
 /// `$1` as a table of line ids.
 const IDS: Sql = Sql::Split {
     sqlite: "SELECT value FROM json_each($1)",
@@ -68,10 +63,10 @@ impl Claim {
         let held = db.engine() == Engine::Sqlite;
         let mut claim = Claim { db: db.clone(), session: None, held, published: Vec::new() };
         if !held {
-            let mut session = db.acquire().await?;
-            // Back in the pool the session would live on, and the lock with it.
-            session.close_on_drop();
-            session.sql(SESSION).execute().await?;
+            // It ends with the claim, and the lock with it. A removal that a crash takes back is published twice, which
+            // is allowed.
+            let mut session = db.session().await?;
+            session.sql("SELECT set_config('synchronous_commit', 'off', false)").execute().await?;
             claim.session = Some(session);
         }
         Ok(claim)

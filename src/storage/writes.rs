@@ -50,42 +50,77 @@ impl Write {
         }
     }
 
-    const fn append(&self) -> Option<&Append> {
-        match self {
-            Write::Entry(append) | Write::Receipt(_, Some(append)) => Some(append),
-            Write::Receipt(_, None) => None,
-        }
+    const fn entry(&self) -> Option<&Append> {
+        if let Write::Entry(append) = self { Some(append) } else { None }
+    }
+
+    const fn receipt(&self) -> Option<(Receipt, Option<&Append>)> {
+        if let Write::Receipt(receipt, told) = self { Some((*receipt, told.as_ref())) } else { None }
     }
 }
 
-/// Commits a batch in one transaction, a lone entry in one statement, and tells what became of each, in order.
+/// Commits a batch, entries before receipts, and tells what became of each write, in order.
 pub async fn commit(conn: &mut Conn, batch: &[Write], now: DateTime<Utc>) -> Result<Vec<Result<Written>>, Trouble> {
-    if let [Write::Entry(alone)] = batch {
-        // What is in its way is found out the long way.
-        match streams::append_alone(conn, alone, now).await.map_err(Trouble::from) {
-            Ok(Some(appended)) => return Ok(vec![Ok(Written::Entry(appended))]),
-            Ok(None) | Err(Trouble::Taken) => {}
-            Err(trouble) => return Err(trouble),
-        }
+    let entries: Vec<&Append> = batch.iter().filter_map(Write::entry).collect();
+    let receipts: Vec<(Receipt, Option<&Append>)> = batch.iter().filter_map(Write::receipt).collect();
+    let mut entered = enter(conn, &entries, now).await?.into_iter();
+    let mut noted = match note(conn, &receipts, now).await {
+        // What was entered stays, whatever became of the receipts.
+        Err(trouble) if !entries.is_empty() => vec![Err(trouble.into()); receipts.len()],
+        noted => noted?,
     }
-    let appends: Vec<&Append> = batch.iter().filter_map(Write::append).collect();
-    let mut tx = conn.begin().await?;
-    let mut appended = match appends.is_empty() {
-        true => Vec::new().into_iter(),
-        false => streams::append(&mut tx, &appends, now).await?.into_iter(),
+    .into_iter();
+    let outcomes = batch.iter().map(|write| match write {
+        Write::Entry(_) => entered.next().expect("each entry has an outcome").map(Written::Entry),
+        Write::Receipt(..) => noted.next().expect("each receipt has an outcome").map(Written::Receipt),
+    });
+    Ok(outcomes.collect())
+}
+
+async fn enter(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended>>, Trouble> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let placed = match streams::append_at_once(conn, entries, now).await.map_err(Trouble::from) {
+        // Another node stored the same meanwhile, or the batch holds it twice: the long way sees that.
+        Err(Trouble::Taken) => vec![None; entries.len()],
+        placed => placed?,
     };
-    let (mut outcomes, mut receipts) = (Vec::with_capacity(batch.len()), Vec::new());
-    for write in batch {
-        let told = write.append().and_then(|_| appended.next()).transpose();
-        outcomes.push(match write {
-            Write::Entry(_) => told.map(|it| Written::Entry(it.expect("each append has an outcome"))),
-            Write::Receipt(receipt, _) => told.map(|it| {
-                receipts.push(*receipt);
-                Written::Receipt(it)
-            }),
-        });
+    let rest: Vec<&Append> = entries.iter().zip(&placed).filter(|(_, it)| it.is_none()).map(|(it, _)| *it).collect();
+    let mut late = match append(conn, &rest, now).await {
+        Err(trouble) if rest.len() < entries.len() => vec![Err(trouble.into()); rest.len()],
+        late => late?,
     }
-    conversations::raise(&mut tx, &receipts).await?;
+    .into_iter();
+    let outcome = |it: Option<Appended>| it.map_or_else(|| late.next().expect("what is left has an outcome"), Ok);
+    Ok(placed.into_iter().map(outcome).collect())
+}
+
+async fn append(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended>>, Trouble> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tx = conn.begin().await?;
+    let outcomes = streams::append(&mut tx, entries, now).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// Moves cursors up, and tells of it in the same transaction.
+async fn note(
+    conn: &mut Conn,
+    receipts: &[(Receipt, Option<&Append>)],
+    now: DateTime<Utc>,
+) -> Result<Vec<Result<Option<Appended>>>, Trouble> {
+    if receipts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tx = conn.begin().await?;
+    let told: Vec<&Append> = receipts.iter().filter_map(|it| it.1).collect();
+    let mut told = streams::append(&mut tx, &told, now).await?.into_iter();
+    let outcomes: Vec<_> = receipts.iter().map(|it| it.1.and_then(|_| told.next()).transpose()).collect();
+    let good = receipts.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    conversations::raise(&mut tx, &good.map(|(it, _)| it.0).collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok(outcomes)
 }

@@ -90,7 +90,15 @@ fn read(io: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 impl<T: Talk> Socket<T> {
     /// Works and writes, then looks for input: ready with true when there is some, with false at the end.
     fn poll_turn(&mut self, cx: &mut Context<'_>, io: &TcpStream) -> Poll<bool> {
-        self.poll_work(cx);
+        let rested = self.session.outbox(|it| it.is_empty());
+        if self.poll_work(cx) && rested {
+            // What this answer is about is on its way to this very client as well: both leave in one write.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !rested {
+            self.session.flush();
+        }
         let mut outbox = Poll::Ready(());
         let over = self.session.outbox(|it| {
             it.attend(cx.waker());
@@ -107,9 +115,12 @@ impl<T: Talk> Socket<T> {
         if over { Poll::Ready(false) } else { io.poll_read_ready(cx).map(|_| true) }
     }
 
-    fn poll_work(&mut self, cx: &mut Context<'_>) {
-        let Some(work) = &mut self.work else { return };
+    /// Whether anything was answered.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(work) = &mut self.work else { return false };
+        let mut answered = false;
         while let Poll::Ready(Some(done)) = work.poll_next_unpin(cx) {
+            answered = true;
             // Queued, so that what the work itself sends stays in its order, and all of it is one write.
             match done {
                 Ok(chunk) => Option::into_iter(chunk).for_each(|it| self.session.queue(it)),
@@ -122,7 +133,7 @@ impl<T: Talk> Socket<T> {
         if work.is_empty() {
             self.work = None;
         }
-        self.session.flush();
+        answered
     }
 
     fn hear(&mut self, messages: &[(u8, Vec<u8>)]) {

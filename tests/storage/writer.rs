@@ -186,8 +186,8 @@ async fn when_the_answer_to_a_commit_is_lost_asking_again_tells() {
         let (stream, ada) = (stream(&plain).await, user());
         let node = Node::with(&db, &patient()).await;
         let (words, commit) = (b"cut me" as &[u8], b"COMMIT" as &[u8]);
-        // How many are asked at once, where the connection is cut, and what is known of them then: a lone append is
-        // done when its words arrived, those of a batch when its COMMIT did.
+        // How many are asked at once, where the connection is cut, and what is known of them then: appends are done when
+        // their words arrived, those of a batch with a repeat in it when its COMMIT did.
         let cuts = [
             (1, Mode::CutAfter(words), Some(true)),
             (1, Mode::CutBefore(words), Some(false)),
@@ -201,8 +201,11 @@ async fn when_the_answer_to_a_commit_is_lost_asking_again_tells() {
                 .await;
             let ids: Vec<String> = (0..size).map(|it| format!("c-{round}-{it}")).collect();
             proxy.set(mode.clone());
-            let hand = |id: &String| node.hand(says(stream, ada, id.clone(), "cut me")).unwrap();
-            let first: Vec<_> = ids.iter().map(hand).collect();
+            let hand = |id: &String| {
+                let repeat = (round >= 4).then(|| node.hand(says(stream, ada, "0", "hi")).unwrap());
+                (node.hand(says(stream, ada, id.clone(), "cut me")).unwrap(), repeat)
+            };
+            let (first, _repeats): (Vec<_>, Vec<_>) = ids.iter().map(hand).unzip();
             let first = futures_util::future::join_all(first.into_iter().map(done)).await;
             proxy.set(Mode::Pass);
             assert!(first.contains(&Err(Error::unavailable("database"))), "nothing was cut by {mode:?}");
@@ -233,6 +236,37 @@ async fn a_writer_that_stops_writes_what_waits_and_takes_no_more() {
             assert_eq!(done(it).await.unwrap().seq, turn as i64 + 2);
         }
         assert_eq!(node.append(says(stream, ada, "late", "hi")).await, Err(Error::unavailable("writer")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn storing_looks_up_what_may_be_a_repeat_and_not_all_that_was_ever_said() {
+    Fresh::run(Engine::Postgres, async |fresh| {
+        let db = fresh.open().await;
+        let (node, stream, ada) = (Node::start(&db).await, stream(&db).await, user());
+        let history = "INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+                       SELECT $1, 1000000 + it, gen_random_uuid(), 'message', $2, 'old-' || it, '{}', now()
+                         FROM generate_series(1, 30000) AS it";
+        db.write(history).bind(stream).bind(ada).execute().await.unwrap();
+        for repeated in [false, true] {
+            let hand = |turn: i32| node.hand(says(stream, ada, format!("new-{turn}"), "hi")).unwrap();
+            for it in (0..64).map(hand).collect::<Vec<_>>() {
+                assert_eq!(done(it).await.unwrap().repeated, repeated);
+            }
+        }
+        // A session counts what it read at its end.
+        node.stop().await;
+        let read = async || -> (i64, i64) {
+            let text = "SELECT CAST(SUM(idx_scan) AS BIGINT), CAST(SUM(idx_tup_read) AS BIGINT)
+                          FROM pg_stat_user_indexes WHERE schemaname = current_schema() AND relname = 'entries'";
+            fresh.open().await.sql(text).one().await.unwrap()
+        };
+        eventually("each was looked up twice", async || read().await.0 >= 128).await;
+        let whole = "SELECT seq_tup_read FROM pg_stat_user_tables
+                      WHERE schemaname = current_schema() AND relname = 'entries'";
+        let (whole,): (i64,) = fresh.open().await.sql(whole).one().await.unwrap();
+        assert!(read().await.1 + whole < 30_000, "all of it was read");
     })
     .await;
 }

@@ -120,13 +120,14 @@ impl Role for Talk {
 
     async fn handle(&mut self, msg: TalkMsg, turn: &mut Turn<Self>) -> Outcome {
         let stale = self.read_at.is_none_or(|it| self.clock.moment().since(it) >= MEMBERS_FRESH);
-        let looked = if stale { self.look(turn.args()).await } else { Ok(()) };
+        // In boxes of their own, as all that is asked seldom: whatever is said would carry the room for them along.
+        let looked = if stale { Box::pin(self.look(turn.args())).await } else { Ok(()) };
         match (msg, looked) {
             (TalkMsg::Say { reply, .. }, Err(error)) => reply.send(Err(error)),
             (TalkMsg::Receipt { reply, .. }, Err(error)) => reply.send(Err(error)),
             (TalkMsg::Say { by, said, client_id, reply }, _) => self.say(by, &said, client_id, reply, turn),
             (TalkMsg::Receipt { by, delivered, read, reply }, _) => {
-                match self.receipt(by, delivered, read, turn.args()).await {
+                match Box::pin(self.receipt(by, delivered, read, turn.args())).await {
                     Ok(Some((receipt, told))) => {
                         let write = Write::Receipt(receipt, told.clone());
                         turn.commit(write, Owed::Receipt { receipt, told, reply });
@@ -136,7 +137,9 @@ impl Role for Talk {
                     Err(refusal) => reply.send(Err(refusal)),
                 }
             }
-            (TalkMsg::Change { by, change, reply }, _) => reply.send(self.change(by, &change, turn.args()).await),
+            (TalkMsg::Change { by, change, reply }, _) => {
+                reply.send(Box::pin(self.change(by, &change, turn.args())).await);
+            }
             (TalkMsg::Typing { by }, Ok(())) => self.type_on(by),
             (TalkMsg::Typing { .. }, Err(_)) => {}
         }

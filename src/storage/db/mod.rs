@@ -14,7 +14,7 @@ use sqlx::{Connection, Postgres, Sqlite, Transaction};
 
 pub use self::migrate::{MigrateError, Migrated};
 use self::stmt::Target;
-pub use self::stmt::{Engine, PARAMETERS_MAX, Param, Record, Sql, Stmt, placeholders};
+pub use self::stmt::{Engine, PARAMETERS_MAX, Param, PgQuery, Record, Sql, Stmt, placeholders};
 
 /// The result of a statement. `?` turns it into the crate's own.
 pub type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
@@ -64,6 +64,24 @@ impl Db {
             Db::Sqlite { write, .. } => Conn::Sqlite(write.acquire().await?),
             Db::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
         })
+    }
+
+    /// Takes a connection for one who looks up a little of much: the planner cannot know, and left to itself it may read
+    /// every entry there is. What it has planned it keeps.
+    pub async fn session(&self) -> Result<Conn> {
+        let mut conn = self.acquire().await?;
+        if let Conn::Postgres(session) = &mut conn {
+            // Back in the pool it would go on like this.
+            session.close_on_drop();
+            conn.sql(
+                "SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+                        set_config('enable_mergejoin', 'off', false),
+                        set_config('plan_cache_mode', 'force_generic_plan', false)",
+            )
+            .execute()
+            .await?;
+        }
+        Ok(conn)
     }
 
     /// Opens a write transaction. SQLite takes its write lock at once, so that two writers queue instead of failing
@@ -162,7 +180,12 @@ impl Tx<'_> {
         let mut changed = 0;
         for chunk in rows.chunks(PARAMETERS_MAX / columns) {
             let values = placeholders(self.engine(), chunk.len(), columns);
-            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
+            let text = match self.engine() {
+                // Without a journal of its own: whoever fails here rolls back, and PostgreSQL insists on it.
+                Engine::Sqlite => head.replacen("INSERT", "INSERT OR FAIL", 1),
+                Engine::Postgres => head.to_owned(),
+            };
+            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{text} VALUES {values} {tail}"))).once();
             changed += chunk.iter().fold(stmt, &bind).execute().await?;
         }
         Ok(changed)

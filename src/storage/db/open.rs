@@ -42,7 +42,9 @@ impl Db {
                     .pragma("temp_store", "memory")
                     .pragma("cache_size", "-65536")
                     .pragma("wal_autocheckpoint", "4000")
-                    .row_buffer_size(1_024);
+                    .row_buffer_size(1_024)
+                    // One text for each size of a small batch, and all the others.
+                    .statement_cache_capacity(200);
                 // A file does not hang up: nobody asks it before each use whether it is still there.
                 let lasting = || {
                     SqlitePoolOptions::new()

@@ -72,13 +72,16 @@ pub enum Target<'e, DB: Database> {
     Conn(&'e mut DB::Connection),
 }
 
+/// A statement of PostgreSQL with its bound values.
+pub type PgQuery = Query<'static, Postgres, PgArguments>;
+
 /// A statement with its bound values and the place where it will run.
 #[must_use = "a statement does nothing until it is run"]
 pub enum Stmt<'e> {
     /// For SQLite.
     Sqlite(Target<'e, Sqlite>, Query<'static, Sqlite, SqliteArguments>),
     /// For PostgreSQL.
-    Postgres(Target<'e, Postgres>, Query<'static, Postgres, PgArguments>),
+    Postgres(Target<'e, Postgres>, PgQuery),
 }
 
 /// Runs one verb on whichever engine and target the statement holds.

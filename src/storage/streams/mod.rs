@@ -4,6 +4,7 @@
 //! the order of commits is the order of `seq`, on every node.
 
 mod append;
+mod at_once;
 mod plan;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, FromRow};
 
-pub use self::append::{append, append_alone, lock};
+pub use self::append::{append, lock};
+pub use self::at_once::append_at_once;
 use super::db::{Db, Engine, Tx, placeholders};
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, StreamId, UserId};
