@@ -176,9 +176,8 @@ impl Settings {
     }
 
     fn objects(&self) -> ObjectsConfig {
-        let Some(Server(url)) = &self.s3_url else {
-            return ObjectsConfig::Files { dir: self.data_dir.join("objects") };
-        };
+        let dir = self.data_dir.join("objects");
+        let Some(Server(url)) = &self.s3_url else { return ObjectsConfig::Files { dir } };
         // What stands in neither place was refused when the settings were judged.
         ObjectsConfig::S3(S3Config {
             endpoint: url.origin().ascii_serialization(),
@@ -189,7 +188,7 @@ impl Settings {
                 .unwrap_or(Secret::new(String::new())),
             bucket: bucket(url).or_else(|| self.s3_bucket.clone()).unwrap_or_default(),
             region: self.s3_region.clone(),
-            part_bytes: self.s3_part_bytes.as_usize(),
+            dir,
             answer_within: self.s3_answer_within,
             transfer_within: self.s3_transfer_within,
         })

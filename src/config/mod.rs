@@ -228,11 +228,11 @@ pub struct S3Config {
     pub bucket: String,
     /// The region that requests are signed for.
     pub region: String,
-    /// Bytes of a part; what is larger is sent in several.
-    pub part_bytes: usize,
+    /// The folder in which objects arrive before they are sent there.
+    pub dir: PathBuf,
     /// How long the server may take to answer a call.
     pub answer_within: Duration,
-    /// How long it may take to receive a part, and to go on while an object is read.
+    /// How long it may keep silent while an object is sent or read.
     pub transfer_within: Duration,
 }
 

@@ -115,11 +115,9 @@ settings! {
     s3_bucket: Option<String> = "", Rule::Any;
     /// The region that requests are signed for.
     s3_region: String = "us-east-1", Rule::Any;
-    /// Size of the parts in which larger objects are sent to the S3 server.
-    s3_part_bytes: Bytes = "8MiB", Rule::Within(5 * MIB, GIB);
     /// How long the S3 server may take to answer a call.
     s3_answer_within: Duration = "10s", Rule::Within(100, HOUR);
-    /// How long the S3 server may take to receive a part, and to go on while an object is read.
+    /// How long the S3 server may keep silent while an object is sent or read.
     s3_transfer_within: Duration = "30s", Rule::Within(100, HOUR);
     /// An Elasticsearch or OpenSearch server, as http://user:password@host:9200. Without it the search index lies in
     /// the data folder.

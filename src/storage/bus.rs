@@ -20,7 +20,7 @@ use tokio::time::{error::Elapsed, sleep, timeout};
 use uuid::Uuid;
 
 use super::Probe;
-use super::redis::{CONNECT_WITHIN, Redis};
+use super::redis::{CONNECT_WITHIN, PAUSE, Redis};
 use crate::clock::Clock;
 use crate::config::BusConfig;
 use crate::error::{Error, Result};
@@ -32,8 +32,6 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 pub const WAITING_MAX: usize = 1_024;
 /// A connection on which nothing was heard for so long is asked whether it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// How long to wait before the next try to connect.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// What an ear hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +144,7 @@ impl Shared {
     async fn hear(&self, redis: &Redis) -> Result<Infallible, RedisError> {
         let silent = |_: Elapsed| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
         let subscribed = async {
-            let mut connection = redis.client().get_async_pubsub().await?;
+            let mut connection = redis.client.get_async_pubsub().await?;
             connection.psubscribe(redis.name("*")).await?;
             Ok::<_, RedisError>(connection.split())
         };

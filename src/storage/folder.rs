@@ -3,15 +3,13 @@
 //! One process holds a folder at a time, by a lock that ends with the process. Layout: `folio.toml` (settings, by
 //! hand), `folio.lock`, `secret`, `folio.db`, `objects/`, `search/`.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ring::rand::SecureRandom;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::{Secret, weakness};
 
@@ -36,49 +34,62 @@ pub struct Folder {
 impl Folder {
     /// Takes the folder, and makes it on first start. Another process that holds it is an error.
     pub fn claim(path: &Path) -> Result<Folder, Unusable> {
-        make(path).map_err(|error| unusable(path, "cannot be made", &error))?;
+        match DirBuilder::new().mode(0o700).create(path) {
+            // One that is there stays as it is.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made.map_err(|error| unusable(path, "cannot be made", &error))?,
+        }
         let unwritable = |error: io::Error| unusable(path, "cannot be written to", &error);
-        let mut lock = private().create(true).truncate(false).open(path.join(LOCK)).map_err(unwritable)?;
+        let mut lock = private(&path.join(LOCK), false).map_err(unwritable)?;
         // One that is just ending, or only looks who is there, lets go within a moment.
         let mut tries = 0..TRIES;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        while let Err(error) = lock.try_lock() {
             match error {
-                Errno::WOULDBLOCK if tries.next().is_some() => std::thread::sleep(Duration::from_millis(20)),
-                Errno::WOULDBLOCK => return Err(taken(path, &mut lock)),
-                _ => return Err(unusable(path, "cannot be locked", &error.into())),
+                TryLockError::WouldBlock if tries.next().is_some() => std::thread::sleep(Duration::from_millis(20)),
+                TryLockError::WouldBlock => return Err(taken(path, &lock)),
+                TryLockError::Error(error) => return Err(unusable(path, "cannot be locked", &error)),
             }
         }
-        note_process(&mut lock).map_err(unwritable)?;
+        let noted = lock.set_permissions(Permissions::from_mode(0o600)).and_then(|()| lock.set_len(0));
+        noted.and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(unwritable)?;
         Ok(Folder { path: path.to_owned(), _lock: lock })
     }
 
     /// Who holds a folder at the moment: the number of the process, if it is known.
     pub fn holder(path: &Path) -> Option<Option<u32>> {
-        let mut lock = File::open(path.join(LOCK)).ok()?;
-        match flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => Some(process_in(&mut lock)),
-            _ => None,
-        }
+        let lock = File::open(path.join(LOCK)).ok()?;
+        matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| process_in(&lock))
     }
 
     /// The secret that is kept here, made on first start: 32 random bytes in hexadecimal.
     pub fn secret(&self) -> Result<Secret, Unusable> {
         let path = self.path.join(SECRET);
-        match File::open(&path) {
+        let text = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_secret().map_err(|error| unusable(&path, "cannot be made", &error))
+                return self.make_secret().map_err(|error| unusable(&path, "cannot be made", &error));
             }
-            opened => read_secret(&path, opened),
-        }
+            opened => opened.and_then(|file| Ok((file.metadata()?.permissions().mode(), beginning(&file)?))),
+        };
+        let (mode, text) = text.map_err(|error| unusable(&path, "cannot be read", &error))?;
+        let shown = path.display();
+        let refusal = match weakness(text.trim_end()) {
+            _ if mode & 0o007 != 0 => format!(
+                "is open to every user of this machine, who may have read it: remove the file to have a new one made, \
+                 or chmod 600 {shown} if you are sure"
+            ),
+            Some(why) => format!("{why}: remove the file to have a new one made"),
+            None => return Ok(Secret::new(text.trim_end().to_owned())),
+        };
+        Err(Unusable(format!("the secret in {shown} {refusal}")))
     }
 
     /// Written beside, made durable, then renamed: a crash leaves the whole secret or none.
     fn make_secret(&self) -> io::Result<Secret> {
         let mut bytes = [0; 32];
-        ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
+        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let unfinished = self.path.join(SECRET_UNFINISHED);
-        let mut file = private().create(true).truncate(true).open(&unfinished)?;
+        let mut file = private(&unfinished, true)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         std::fs::rename(&unfinished, self.path.join(SECRET))?;
@@ -88,55 +99,25 @@ impl Folder {
 }
 
 /// Opens for reading and writing what belongs to the owner alone.
-fn private() -> OpenOptions {
+fn private(path: &Path, anew: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
+    options.read(true).write(true).create(true).truncate(anew).mode(0o600);
     // A link put there by somebody else must not lead the writing elsewhere.
-    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    options
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
-/// Makes the folder for its owner alone; one that is there stays as it is.
-fn make(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
-    }
-}
-
-fn read_secret(path: &Path, opened: io::Result<File>) -> Result<Secret, Unusable> {
-    let read = |file: File| {
-        let (mode, mut text) = (file.metadata()?.permissions().mode(), String::new());
-        file.take(4096).read_to_string(&mut text)?;
-        Ok((mode, text))
-    };
-    let (mode, text) = opened.and_then(read).map_err(|error| unusable(path, "cannot be read", &error))?;
-    let advice = format!(
-        "is open to every user of this machine, who may have read it: remove the file to have a new one made, or chmod \
-         600 {} if you are sure",
-        path.display()
-    );
-    let refusal = match weakness(text.trim_end()) {
-        _ if mode & 0o007 != 0 => advice,
-        Some(why) => format!("{why}: remove the file to have a new one made"),
-        None => return Ok(Secret::new(text.trim_end().to_owned())),
-    };
-    Err(Unusable(format!("the secret in {} {refusal}", path.display())))
-}
-
-fn note_process(lock: &mut File) -> io::Result<()> {
-    lock.set_permissions(Permissions::from_mode(0o600))?;
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())
-}
-
-fn process_in(lock: &mut File) -> Option<u32> {
+/// More of a file than any of ours holds, and no more than that.
+fn beginning(file: &File) -> io::Result<String> {
     let mut text = String::new();
-    lock.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    file.take(4096).read_to_string(&mut text)?;
+    Ok(text)
 }
 
-fn taken(path: &Path, lock: &mut File) -> Unusable {
+fn process_in(lock: &File) -> Option<u32> {
+    beginning(lock).ok()?.trim().parse().ok()
+}
+
+fn taken(path: &Path, lock: &File) -> Unusable {
     let who = process_in(lock).map_or("another process".to_owned(), |id| format!("process {id}"));
     Unusable(format!(
         "the data folder {} is in use by {who}: stop that one, or give this one its own folder with --data-dir",

@@ -163,7 +163,7 @@ pub fn config(fresh: &Fresh, real: bool) -> Config {
         config.cache = CacheConfig::Redis { url: redis.clone(), prefix: prefix.clone() };
         config.bus = BusConfig::Redis { url: redis, prefix };
         config.broker = BrokerConfig::RabbitMq { url: Secret::new(server_url("TEST_AMQP_URL")) };
-        config.objects = ObjectsConfig::S3(bucket("folio-behaviour"));
+        config.objects = ObjectsConfig::S3(bucket("folio-behaviour", fresh.folder.path()));
     }
     config
 }

@@ -1,7 +1,8 @@
 //! Both stores of objects, empty, one of its own for each test.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +10,11 @@ use folio::clock::Clock;
 use folio::config::{ObjectsConfig, S3Config, Secret};
 use folio::error::Result;
 use folio::ids;
-use folio::storage::objects::{Found, Objects, Range, Reading, Stored, Upload};
+use folio::storage::objects::{Found, Objects, Stored, Upload};
+use futures_util::StreamExt;
 use futures_util::{FutureExt, Stream, TryStreamExt, stream};
 use minio::s3::creds::StaticProvider;
-use minio::s3::types::S3Api;
+use minio::s3::types::{S3Api, ToStream};
 use minio::s3::{MinioClient, MinioClientBuilder};
 use tempfile::TempDir;
 
@@ -41,9 +43,10 @@ impl Store {
     /// Makes one.
     pub fn new(kind: Kind) -> Store {
         let (clock, folder) = (Clock::manual(), TempDir::new().unwrap());
-        let bucket = (kind == Kind::S3).then(|| bucket(&format!("folio-test-{}", ids::v7(&clock))));
+        let dir = folder.path().to_owned();
+        let bucket = (kind == Kind::S3).then(|| bucket(&format!("folio-test-{}", ids::v7(&clock)), &dir));
         let config = match bucket.clone() {
-            None => ObjectsConfig::Files { dir: folder.path().to_owned() },
+            None => ObjectsConfig::Files { dir },
             Some(bucket) => ObjectsConfig::S3(bucket),
         };
         let objects = Objects::open(&config, &Secret::new("s".repeat(32)), &clock).unwrap();
@@ -60,15 +63,15 @@ impl Store {
         outcome.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
-    /// The same bucket by way of another address, with parts of the smallest size.
+    /// The same bucket by way of another address.
     pub fn by_way_of(
         &self,
         address: std::net::SocketAddr,
         answer_within: Duration,
         transfer_within: Duration,
     ) -> Objects {
-        let (endpoint, part_bytes) = (format!("http://{address}"), 5 * 1024 * 1024);
-        open_s3(&S3Config { endpoint, part_bytes, answer_within, transfer_within, ..self.bucket.clone().unwrap() })
+        let endpoint = format!("http://{address}");
+        open_s3(&S3Config { endpoint, answer_within, transfer_within, ..self.bucket.clone().unwrap() })
     }
 
     /// Where the server is, as `host:port`.
@@ -76,23 +79,36 @@ impl Store {
         self.bucket.as_ref().unwrap().endpoint.trim_start_matches("http://")
     }
 
-    /// The folder of what is still being written to files.
-    pub fn arriving(&self) -> PathBuf {
-        self.folder.path().join("arriving")
+    /// How many objects are still arriving.
+    pub fn arriving(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("arriving")).unwrap().count()
     }
 
-    /// The keys of everything there.
-    pub async fn keys(&self, prefix: &str) -> Vec<String> {
-        let listed = self.objects.list(prefix, None, 1_000).await.unwrap();
-        listed.into_iter().map(|object| object.key).collect()
+    /// The keys of everything there, in order.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = match &self.bucket {
+            None => {
+                let names = std::fs::read_dir(self.folder.path().join("kept")).unwrap();
+                let key = |name: &str| percent_encoding::percent_decode_str(name).decode_utf8().unwrap().into_owned();
+                names.map(|it| key(it.unwrap().file_name().to_str().unwrap())).collect()
+            }
+            Some(bucket) => {
+                let pages = client(bucket).list_objects(&*bucket.bucket).unwrap().recursive(true).build();
+                // A bucket that was never needed was never made.
+                let pages = pages.to_stream().await.filter_map(async |page| page.ok());
+                pages.flat_map(|page| stream::iter(page.contents).map(|it| it.name)).collect().await
+            }
+        };
+        keys.sort();
+        keys
     }
 
     async fn remove(&self, bucket: &S3Config) {
         let (client, name) = (client(bucket), bucket.bucket.as_str());
-        for key in self.keys("").await {
+        for key in self.keys().await {
             self.objects.delete(&key).await.unwrap();
         }
-        client.delete_bucket(name).unwrap().build().send().await.unwrap();
+        let _ = client.delete_bucket(name).unwrap().build().send().await;
     }
 }
 
@@ -116,12 +132,9 @@ pub fn upload(key: &str) -> Upload<'_> {
     Upload { key, content_type: "application/octet-stream", bytes: None, bytes_max: 1 << 30 }
 }
 
-/// Finds an object that must be there.
-pub async fn find(objects: &Objects, key: &str, range: Option<Range>) -> Result<Found> {
-    match objects.get(key, range).await? {
-        Reading::Found(found) => Ok(found),
-        Reading::OutOfRange { bytes } => panic!("{key} has only {bytes} bytes"),
-    }
+/// Finds an object that must have some of these bytes.
+pub async fn find(objects: &Objects, key: &str, range: Option<Range<u64>>) -> Result<Found> {
+    Ok(objects.get(key, range).await?.expect("it has some of these bytes"))
 }
 
 /// Reads an object to its end.
@@ -130,7 +143,7 @@ pub async fn read(objects: &Objects, key: &str) -> Result<Vec<u8>> {
 }
 
 /// Reads a part of an object to its end.
-pub async fn read_range(objects: &Objects, key: &str, range: Option<Range>) -> Result<Vec<u8>> {
+pub async fn read_range(objects: &Objects, key: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
     let found = find(objects, key, range).await?;
     let bytes = found.bytes;
     let content = found.body.try_fold(Vec::new(), async |mut all, piece| {
@@ -148,12 +161,12 @@ pub fn open_s3(config: &S3Config) -> Objects {
 }
 
 /// The S3 server that tests use, with some bucket.
-pub fn bucket(name: &str) -> S3Config {
-    bucket_at(&super::server_url("TEST_S3_URL"), name)
+pub fn bucket(name: &str, dir: &Path) -> S3Config {
+    bucket_at(&super::server_url("TEST_S3_URL"), name, dir)
 }
 
 /// A bucket of the server at a URL.
-pub fn bucket_at(url: &str, name: &str) -> S3Config {
+pub fn bucket_at(url: &str, name: &str, dir: &Path) -> S3Config {
     let url = url::Url::parse(url).unwrap();
     S3Config {
         endpoint: format!("http://{}:{}", url.host_str().unwrap(), url.port().unwrap()),
@@ -161,7 +174,7 @@ pub fn bucket_at(url: &str, name: &str) -> S3Config {
         secret: Secret::new(url.password().unwrap().to_owned()),
         bucket: name.to_owned(),
         region: "us-east-1".to_owned(),
-        part_bytes: 8 * 1024 * 1024,
+        dir: dir.to_owned(),
         answer_within: Duration::from_secs(10),
         transfer_within: Duration::from_secs(30),
     }

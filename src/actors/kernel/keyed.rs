@@ -101,16 +101,6 @@ impl<R: Role> Keyed<R> {
     pub fn lives(&self) -> usize {
         self.0.lives.load(SeqCst)
     }
-
-    /// Returns how many may have a task now.
-    pub fn awake(&self) -> usize {
-        self.0.awake.load(Relaxed)
-    }
-
-    /// Returns how many are remembered now.
-    pub fn known(&self) -> usize {
-        self.0.known.load(Relaxed)
-    }
 }
 
 pub(super) struct Home<R: Role> {

@@ -161,8 +161,8 @@ impl<R: Role> Shell<R> {
     }
 
     fn settle(&self, role: &mut R, settled: Settled<R>) -> Result<(), Cause> {
-        let Settled { outcome, owed, trace, place } = settled;
-        caught_now(trace, || role.settled(outcome, owed)).map_err(|panic| {
+        let Settled { commit, owed, trace, place } = settled;
+        caught_now(trace, || role.settled(commit, owed)).map_err(|panic| {
             let doing = Doing { label: "settled", trace, since: Instant::now() };
             self.slot.inner.lock().meter.doing = Some(doing);
             Cause::Panic(panic)

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::guard::trace;
 use super::role::Role;
-use super::room::{Place, Refusal, SHUT};
+use super::room::{Place, Refusal};
 use super::slot::Slot;
 use crate::error::{Error, RETRY_AFTER, Result};
 
@@ -29,7 +29,7 @@ impl<R: Role> Clone for Mailbox<R> {
 impl<R: Role> Mailbox<R> {
     /// Sends a message and waits for its answer; refuses at once when the mailbox is full.
     pub async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> R::Msg) -> Result<T> {
-        let (moved, place) = self.enter(R::MESSAGES_MAX)?;
+        let (moved, place) = self.enter()?;
         let slot = moved.as_ref().unwrap_or(&self.0);
         let (port, answer) = oneshot::channel();
         let sent = Instant::now(); // Read once, for the letter and for the deadline.
@@ -45,27 +45,17 @@ impl<R: Role> Mailbox<R> {
 
     /// Sends a message that has no answer; refuses at once when the mailbox is full.
     pub fn tell(&self, msg: R::Msg) -> Result<()> {
-        self.send(msg, R::MESSAGES_MAX)
-    }
-
-    /// Sends what must never be shed, such as a revocation; fails only where no actor can be: fenced, or stopping.
-    /// Not for anything a client can cause. Stop and kill do not pass here: they have ports of their own.
-    pub fn order(&self, msg: R::Msg) -> Result<()> {
-        self.send(msg, SHUT - 1)
-    }
-
-    fn send(&self, msg: R::Msg, places: u32) -> Result<()> {
-        let (moved, place) = self.enter(places)?;
+        let (moved, place) = self.enter()?;
         let slot = moved.as_ref().unwrap_or(&self.0);
         slot.push(Letter { trace: trace(), sent: Instant::now(), until: None, place: Some(place), msg })
     }
 
     /// Takes a place here, or where the key lives now if this slot was given up meanwhile.
-    fn enter(&self, places: u32) -> Result<(Option<Arc<Slot<R>>>, Place)> {
+    fn enter(&self) -> Result<(Option<Arc<Slot<R>>>, Place)> {
         let mut moved: Option<Arc<Slot<R>>> = None;
         loop {
             let slot = moved.as_ref().unwrap_or(&self.0);
-            match slot.room.enter(places) {
+            match slot.room.enter(R::MESSAGES_MAX) {
                 Ok(place) => return Ok((moved, place)),
                 Err(Refusal::Full) => return Err(unavailable::<R>(RETRY_AFTER)),
                 Err(Refusal::Shut) => moved = Some(slot.home()?.slot(&slot.key)?),

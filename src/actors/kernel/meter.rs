@@ -37,20 +37,6 @@ impl Histogram {
     pub fn counts(&self) -> &[u32] {
         &self.0
     }
-
-    /// Returns the bound under which the given share of all durations lies.
-    pub fn quantile(&self, share: f64) -> Duration {
-        let all: u64 = self.0.iter().map(|count| u64::from(*count)).sum();
-        let rank = (all as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        for (bucket, count) in self.0.iter().enumerate() {
-            seen += u64::from(*count);
-            if seen >= rank && seen > 0 {
-                return Duration::from_nanos(BOUNDS[bucket.min(BOUNDS.len() - 1)]);
-            }
-        }
-        Duration::ZERO
-    }
 }
 
 /// What an actor is doing now.

@@ -81,22 +81,17 @@ pub struct Turn<R: Role> {
     promises: VecDeque<Promise<R>>,
 }
 
-/// A commit on its way, and what is owed for it. A write that was refused waits for its turn like any other.
-struct Promise<R: Role> {
-    commit: Result<Pending>,
-    owed: R::Owed,
-    trace: u128,
-    place: Option<Place>,
-}
-
-/// A commit that is done, one way or the other.
-pub(super) struct Settled<R: Role> {
-    pub outcome: Result<Written>,
+/// A commit and what is owed for it. A write that was refused waits for its turn like any other.
+pub(super) struct Promise<R: Role, C = Pending> {
+    pub commit: Result<C>,
     pub owed: R::Owed,
     pub trace: u128,
     /// Free again when it has been told.
     pub place: Option<Place>,
 }
+
+/// One that is done, one way or the other.
+pub(super) type Settled<R> = Promise<R, Written>;
 
 impl<R: Role> Turn<R> {
     pub(super) fn new(home: Arc<Home<R>>) -> Self {
@@ -131,7 +126,7 @@ impl<R: Role> Turn<R> {
     /// Returns the oldest commit once it is done; without any, nothing is ever ready.
     pub(super) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Settled<R>> {
         let Some(front) = self.promises.front_mut() else { return Poll::Pending };
-        let outcome = match &mut front.commit {
+        let commit = match &mut front.commit {
             Ok(pending) => match Pin::new(pending).poll(cx) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => return Poll::Pending,
@@ -139,6 +134,6 @@ impl<R: Role> Turn<R> {
             Err(refusal) => Err(refusal.clone()),
         };
         let Promise { owed, trace, place, .. } = self.promises.pop_front().expect("it has a front");
-        Poll::Ready(Settled { outcome, owed, trace, place })
+        Poll::Ready(Promise { commit, owed, trace, place })
     }
 }

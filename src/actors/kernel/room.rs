@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
 
 /// Set in `taken` once the slot is given up: no place can be had any more.
-pub(super) const SHUT: u32 = 1 << 31;
+const SHUT: u32 = 1 << 31;
 
 /// How many messages are on their way, waiting, being handled, committed, or answered later.
 #[derive(Default)]

@@ -1,10 +1,9 @@
-//! What an actor knows of its stream, and whom it tells.
+//! Whom an actor tells of its stream.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::ids::StreamId;
-use crate::storage::streams::{Appended, Entered, Head};
+use crate::storage::streams::Entered;
 
 /// Whoever listens, on every transport. The one place where the kernel speaks upwards: it is handed in at the start.
 pub trait Audience: Send + Sync {
@@ -22,50 +21,4 @@ pub trait Audience: Send + Sync {
 
     /// Whether anybody listens to a stream here, so that it is worth reading.
     fn listens_to(&self, stream: StreamId) -> bool;
-}
-
-/// The place up to which everything was delivered, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
-    /// The life of the stream.
-    pub epoch: i64,
-    /// The last `seq`.
-    pub seq: i64,
-}
-
-/// What to do about an entry that was heard of, from the writer or from another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// The next one: deliver it.
-    Next,
-    /// Delivered before: a repeat, or an echo.
-    Old,
-    /// Something before it is missing: replay, and the entry comes with it.
-    Gap {
-        /// Where to replay from.
-        after: i64,
-    },
-    /// History was replaced: everybody loads afresh.
-    Reset,
-}
-
-impl From<Head> for Tail {
-    fn from(head: Head) -> Tail {
-        Tail { epoch: head.epoch, seq: head.head }
-    }
-}
-
-impl Tail {
-    /// Moves on when the entry is the next one, and only then.
-    pub fn hear(&mut self, entry: &Appended) -> Heard {
-        match (entry.epoch.cmp(&self.epoch), entry.seq - self.seq) {
-            (Ordering::Greater, _) => Heard::Reset,
-            (Ordering::Less, _) | (_, ..=0) => Heard::Old,
-            (_, 1) => {
-                self.seq += 1;
-                Heard::Next
-            }
-            _ => Heard::Gap { after: self.seq },
-        }
-    }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use folio::actors::mail::smtp;
 use folio::clock::Clock;
 use folio::config::{
-    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, ObjectsConfig, SearchConfig, Secret, Server, Settings,
+    BrokerConfig, BusConfig, CacheConfig, Config, DatabaseConfig, ObjectsConfig, S3Config, SearchConfig, Secret,
+    Server, Settings,
 };
 use folio::error::{Error, Result};
 use folio::storage::Probe;
@@ -80,9 +81,14 @@ async fn broker(settings: &Settings, config: &Config) -> Finding {
 async fn objects(settings: &Settings, config: &Config) -> Finding {
     match &config.objects {
         ObjectsConfig::Files { .. } => embedded("objects", "files in the data folder"),
-        open => {
-            let probe = async { Objects::open(open, &config.secret, &Clock::system())?.probe().await };
-            ask("objects", &settings.s3_url, probe).await
+        ObjectsConfig::S3(server) => {
+            // Whoever only looks leaves no folder behind.
+            let dir = std::env::temp_dir().join(format!("folio-doctor-{}", std::process::id()));
+            let open = ObjectsConfig::S3(S3Config { dir: dir.clone(), ..server.clone() });
+            let probe = async { Objects::open(&open, &config.secret, &Clock::system())?.probe().await };
+            let finding = ask("objects", &settings.s3_url, probe).await;
+            let _ = std::fs::remove_dir_all(dir);
+            finding
         }
     }
 }

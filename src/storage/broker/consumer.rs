@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::inbox::{Inbox, Letter};
 use super::tables::{Fate, Tables};
-use super::{Broker, Event, Subscription};
+use super::{Broker, Dead, Event, Subscription};
 use crate::clock::Moment;
 use crate::error::Result;
 
@@ -35,7 +35,7 @@ pub struct Delivery {
     /// What happened.
     pub event: Event,
     /// Which attempt this is; the first is 1.
-    pub attempt: u32,
+    pub attempt: i64,
     tables: Tables,
     subscription: Arc<Subscription>,
     /// Where it comes from a server.
@@ -73,7 +73,7 @@ impl Consumer {
         }
     }
 
-    async fn find(&mut self) -> (Event, u32, Option<Letter>) {
+    async fn find(&mut self) -> (Event, i64, Option<Letter>) {
         let Tables { clock, changed, .. } = self.tables.clone();
         loop {
             // Registered before the look, so that no publish falls between.
@@ -81,7 +81,7 @@ impl Consumer {
             let now = clock.moment();
             if self.inbox.is_none() || now >= self.look_at {
                 match self.claim().await {
-                    Ok(Some((event, attempt))) => return (event, attempt, None),
+                    Ok(Some(it)) => return (it.event, it.attempts, None),
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, queue = self.subscription.queue, "a queue was not looked at"),
                 }
@@ -105,7 +105,7 @@ impl Consumer {
         }
     }
 
-    async fn claim(&mut self) -> Result<Option<(Event, u32)>> {
+    async fn claim(&mut self) -> Result<Option<Dead>> {
         if !self.declared {
             self.tables.declare(&self.subscription).await?;
             self.declared = true;

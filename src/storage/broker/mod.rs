@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 /// The exchange that events go to on a server.
 pub const EXCHANGE: &str = "folio.events";
 /// Attempts at one delivery, where a queue says nothing else.
-pub const ATTEMPTS_MAX: u32 = 5;
+pub const ATTEMPTS_MAX: i64 = 5;
 /// How long a worker may be silent, where a queue says nothing else.
 pub const LEASE: Duration = Duration::from_secs(60);
 /// Bytes of the name of a queue or topic, less than what a server keeps.
@@ -81,7 +81,7 @@ pub struct Subscription {
     /// Patterns of topics: `*` is one word between dots, `#` any number of them.
     pub topics: Vec<String>,
     /// Attempts before a delivery is a dead letter.
-    pub attempts_max: u32,
+    pub attempts_max: i64,
     /// Deliveries that one consumer may have open.
     pub prefetch: u16,
     /// How long a worker may be silent before its delivery goes to another; [`Delivery::hold`] renews it.
@@ -100,13 +100,14 @@ impl Subscription {
     }
 }
 
-/// An event that could not be worked off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event in a queue, most often one that could not be worked off.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Dead {
     /// The event.
+    #[sqlx(flatten)]
     pub event: Event,
     /// How often it was tried.
-    pub attempts: u32,
+    pub attempts: i64,
     /// What went wrong at last.
     pub error: String,
 }
@@ -116,7 +117,7 @@ pub struct Dead {
 #[derive(Clone, Debug)]
 pub struct Broker {
     tables: Tables,
-    server: Option<RabbitMq>,
+    server: Option<Arc<RabbitMq>>,
 }
 
 impl Broker {
@@ -134,21 +135,19 @@ impl Broker {
     /// Opens a broker on a server, with an exchange of its own there.
     pub fn with_server(url: &Secret, exchange: &str, db: &Db, clock: &Clock) -> Result<Broker> {
         let broker = Broker::open(&BrokerConfig::Embedded, db, clock)?;
-        Ok(Broker { server: Some(RabbitMq::open(url, exchange)?), ..broker })
+        Ok(Broker { server: Some(Arc::new(RabbitMq::open(url, exchange)?)), ..broker })
     }
 
-    /// Makes a queue and what leads into it. On a server that is away it is done before the next publish.
+    /// Makes a queue and what leads into it, on a server before the next publish.
     pub async fn declare(&self, subscription: &Subscription) -> Result<()> {
         if !name_fits(&subscription.queue) || !subscription.topics.iter().all(|topic| name_fits(topic)) {
             return Err(Error::invalid("queue", "a name is too long"));
         }
         match &self.server {
-            None => self.tables.declare(subscription).await,
-            Some(server) => {
-                server.declare(subscription).await;
-                Ok(())
-            }
+            None => return self.tables.declare(subscription).await,
+            Some(server) => server.declare(subscription),
         }
+        Ok(())
     }
 
     /// Publishes events, in their order; returns when every one of them is confirmed.
@@ -185,13 +184,6 @@ impl Broker {
     }
 }
 
-/// How long to wait after a failed attempt: four times as long each time, and never the same for two.
-pub fn backoff(attempt: u32, event: Uuid) -> Duration {
-    let longest = Duration::from_secs(1 << (2 * attempt.min(5))).min(Duration::from_secs(600));
-    let share = event.as_u128() % 1_000;
-    longest / 2 + longest.mul_f64(share as f64 / 2_000.0)
-}
-
 fn name_fits(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
 }
@@ -202,19 +194,19 @@ fn wants<'p>(mut patterns: impl Iterator<Item = &'p str>, topic: &str) -> bool {
 
 /// Whether a pattern names a topic.
 fn matches(pattern: &str, topic: &str) -> bool {
-    let (word, rest) = pattern.split_once('.').map_or((pattern, None), |(word, rest)| (word, Some(rest)));
-    if word == "#" {
-        let Some(rest) = rest else { return true };
-        // It may stand for no word at all, or for one more.
-        return matches(rest, topic) || topic.split_once('.').is_some_and(|(_, topic)| matches(pattern, topic));
-    }
-    let (first, others) = topic.split_once('.').map_or((topic, None), |(first, others)| (first, Some(others)));
-    (word == "*" || word == first)
-        && match (rest, others) {
-            (None, None) | (Some("#"), None) => true,
-            (Some(rest), Some(others)) => matches(rest, others),
-            _ => false,
+    fits(&Vec::from_iter(pattern.split('.')), &Vec::from_iter(topic.split('.')))
+}
+
+fn fits(pattern: &[&str], topic: &[&str]) -> bool {
+    match (pattern, topic) {
+        ([], []) => true,
+        // It stands for no word at all, or for one and what it stands for behind that.
+        (["#", rest @ ..], _) => {
+            fits(rest, topic) || topic.split_first().is_some_and(|(_, topic)| fits(pattern, topic))
         }
+        ([word, rest @ ..], [first, others @ ..]) => (*word == "*" || word == first) && fits(rest, others),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -238,12 +230,5 @@ mod tests {
         let no = [("*", "a.b"), ("a.*", "a"), ("a.b", "a.b.c"), ("#.c", "a.b"), ("a", "b"), ("a.*.c", "a.c")];
         assert!(yes.iter().all(|(pattern, topic)| matches(pattern, topic)));
         assert!(!no.iter().any(|(pattern, topic)| matches(pattern, topic)));
-    }
-
-    #[test]
-    fn waits_between_attempts_grow_up_to_ten_minutes() {
-        let event = Uuid::from_u128(999);
-        let waits: Vec<Duration> = (1..=8).map(|attempt| backoff(attempt, event)).collect();
-        assert!(waits.is_sorted() && waits[0] <= Duration::from_secs(4) && waits[7] <= Duration::from_secs(600));
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Tables {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fate<'a> {
     pub(super) ready_at: DateTime<Utc>,
-    pub(super) attempts: u32,
+    pub(super) attempts: i64,
     pub(super) error: &'a str,
     pub(super) died_at: Option<DateTime<Utc>>,
 }
@@ -34,18 +34,9 @@ pub(super) struct Fate<'a> {
 impl Fate<'_> {
     /// Binds attempts, the time, the error and the death. PostgreSQL keeps no NUL in a text.
     fn bind<'q>(&self, stmt: Stmt<'q>) -> Stmt<'q> {
-        let stmt = stmt.bind(i64::from(self.attempts)).bind(self.ready_at);
+        let stmt = stmt.bind(self.attempts).bind(self.ready_at);
         stmt.bind(self.error.replace('\0', " ")).bind(self.died_at)
     }
-}
-
-/// An event as it lies in a queue.
-#[derive(Debug, sqlx::FromRow)]
-struct Message {
-    #[sqlx(flatten)]
-    event: Event,
-    attempts: i64,
-    error: String,
 }
 
 const INSERT: &str = "INSERT INTO queue_messages
@@ -100,7 +91,7 @@ impl Tables {
     }
 
     /// Takes the first that is ready, or whose lease has ended, and tells which attempt this is.
-    pub(super) async fn claim(&self, queue: &str, lease: Duration) -> Result<Option<(Event, u32)>> {
+    pub(super) async fn claim(&self, queue: &str, lease: Duration) -> Result<Option<Dead>> {
         let now = self.clock.now();
         // What one process claims, no other does; SQLite has one writer anyway.
         let text = match self.db.engine() {
@@ -108,8 +99,8 @@ impl Tables {
             Engine::Postgres => CLAIM.to_owned(),
         };
         let stmt = self.db.write(AssertSqlSafe(text)).bind(now + lease).bind(queue.to_owned()).bind(now);
-        let claimed: Vec<Message> = stmt.all().await?;
-        Ok(claimed.into_iter().next().map(|it| (it.event, count(it.attempts))))
+        // Every row: SQLite commits behind the last one.
+        Ok(stmt.all().await?.pop())
     }
 
     /// Whoever finishes it finishes it, also when the lease has ended meanwhile: the work is done.
@@ -142,9 +133,7 @@ impl Broker {
               ORDER BY id
               LIMIT $2",
         );
-        let found: Vec<Message> = stmt.bind(queue.to_owned()).bind(limit.min(DEAD_LOOKED_AT_MAX) as i64).all().await?;
-        let dead = |it: Message| Dead { attempts: count(it.attempts), error: it.error, event: it.event };
-        Ok(found.into_iter().map(dead).collect())
+        Ok(stmt.bind(queue.to_owned()).bind(limit.min(DEAD_LOOKED_AT_MAX) as i64).all().await?)
     }
 
     /// Puts a dead letter into its queue again, as if it had never been tried.
@@ -168,8 +157,4 @@ impl Broker {
 
 fn found(changed: u64) -> Result<()> {
     if changed == 0 { Err(Error::NotFound("dead letter")) } else { Ok(()) }
-}
-
-fn count(attempts: i64) -> u32 {
-    u32::try_from(attempts).unwrap_or(u32::MAX)
 }

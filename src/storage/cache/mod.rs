@@ -7,6 +7,8 @@
 //!   it is back; until then this node misses that key. If the process ends before, the copy lives for the rest of its
 //!   time to live: that bounds how long anything may be stale, so nothing is kept without one.
 //! - Of callers that miss one key at once, one loads and the others hear what it hears.
+//!
+//! To a backend an entry is one byte and the value; the mark of a removal is empty.
 
 mod embedded;
 mod redis;
@@ -32,6 +34,7 @@ pub const MARK_FOR: Duration = Duration::from_secs(10);
 pub const UNSENT_MAX: usize = 10_000;
 /// A larger value is not kept.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+const MARK: &[u8] = b"";
 
 /// Copies of values, each for a time. Cloning it gives the same cache.
 #[derive(Clone, Debug)]
@@ -79,11 +82,11 @@ impl Cache {
 
     /// Finds a value.
     pub async fn find(&self, key: &str) -> Option<Bytes> {
-        let found = self.tried(match &self.0.backend {
+        let found = match &self.0.backend {
             Backend::Embedded(it) => Ok(it.find(key)),
             Backend::Redis(it) => it.find(key).await,
-        });
-        let found = found.flatten();
+        };
+        let found = self.tried(found).ok().flatten().filter(|entry| entry != MARK).map(|entry| entry.slice(1..));
         let counter = if found.is_some() { &self.0.counts.hits } else { &self.0.counts.misses };
         counter.fetch_add(1, Relaxed);
         found
@@ -98,13 +101,13 @@ impl Cache {
     pub async fn remove(&self, key: &str) -> Result<()> {
         // Whoever asks from now on does not join a load that began before.
         self.0.removals.fetch_add(1, Relaxed);
-        match &self.0.backend {
+        self.tried(match &self.0.backend {
             Backend::Embedded(it) => {
-                it.remove(key);
+                it.keep(key, Bytes::from_static(MARK), MARK_FOR, false);
                 Ok(())
             }
-            Backend::Redis(it) => it.remove(key).await.inspect_err(|_| self.failed()),
-        }
+            Backend::Redis(it) => it.remove(key).await,
+        })
     }
 
     /// Finds a value, or loads and keeps it. What a load refuses is not kept: the next caller loads again.
@@ -142,20 +145,18 @@ impl Cache {
         if value.len() > VALUE_BYTES_MAX || ttl < Duration::from_millis(1) {
             return;
         }
-        self.tried(match &self.0.backend {
+        let entry = [b"=", value.as_ref()].concat();
+        // That it is not kept is counted, and nothing more.
+        let _ = self.tried(match &self.0.backend {
             Backend::Embedded(it) => {
-                it.put(key, value, ttl, loaded);
+                it.keep(key, entry.into(), ttl, loaded);
                 Ok(())
             }
-            Backend::Redis(it) => it.put(key, value, ttl, loaded).await,
+            Backend::Redis(it) => it.keep(key, &entry, ttl, loaded).await,
         });
     }
 
-    fn tried<T>(&self, outcome: Result<T>) -> Option<T> {
-        outcome.inspect_err(|_| self.failed()).ok()
-    }
-
-    fn failed(&self) {
-        self.0.counts.failures.fetch_add(1, Relaxed);
+    fn tried<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|_| _ = self.0.counts.failures.fetch_add(1, Relaxed))
     }
 }

@@ -1,51 +1,49 @@
-//! A Redis server. A value is one byte and the value; the mark of a removal is empty.
+//! A Redis server, and the removals that are on their way to it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{MARK_FOR, UNSENT_MAX};
+use super::{MARK, MARK_FOR, UNSENT_MAX};
 use crate::error::{Error, Result};
 use crate::storage::redis::Redis;
 
 const SENT_AT_ONCE: usize = 500;
 
-/// A cache on a Redis server.
+/// Entries on a Redis server.
 #[derive(Debug)]
 pub(super) struct Remote {
-    pub(super) redis: Redis,
-    /// Removals on their way, the oldest first.
-    unsent: Mutex<VecDeque<String>>,
+    pub redis: Redis,
+    /// The oldest first.
+    unsent: Mutex<Vec<String>>,
     sending: tokio::sync::Mutex<()>,
 }
 
 impl Remote {
-    pub(super) fn new(redis: Redis) -> Remote {
+    pub fn new(redis: Redis) -> Remote {
         Remote { redis, unsent: Mutex::default(), sending: Default::default() }
     }
 
-    pub(super) async fn find(&self, key: &str) -> Result<Option<Bytes>> {
+    pub async fn find(&self, key: &str) -> Result<Option<Bytes>> {
         self.send_removals().await?;
         let mut question = redis::pipe();
         question.cmd("GET").arg(self.redis.name(key));
         let (found,): (Option<Vec<u8>>,) = self.redis.ask(&question).await?;
-        Ok(found.filter(|bytes| !bytes.is_empty()).map(|bytes| Bytes::from(bytes).slice(1..)))
+        Ok(found.map(Bytes::from))
     }
 
-    pub(super) async fn put(&self, key: &str, value: &Bytes, ttl: Duration, loaded: bool) -> Result<()> {
+    pub async fn keep(&self, key: &str, entry: &[u8], ttl: Duration, unless_there: bool) -> Result<()> {
         self.send_removals().await?;
         let mut question = redis::pipe();
-        let bytes = [b"=", value.as_ref()].concat();
-        question.cmd("SET").arg(self.redis.name(key)).arg(bytes).arg("PX").arg(millis(ttl));
-        if loaded {
+        question.cmd("SET").arg(self.redis.name(key)).arg(entry).arg("PX").arg(ttl.as_millis() as u64);
+        if unless_there {
             question.arg("NX");
         }
         self.redis.ask(question.ignore()).await
     }
 
-    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+    pub async fn remove(&self, key: &str) -> Result<()> {
         // Remembered before it is tried: the caller may give up while it is under way.
         {
             let mut unsent = self.unsent.lock();
@@ -53,7 +51,7 @@ impl Remote {
                 tracing::warn!("too many removals wait for the cache; one copy lives for the rest of its time");
                 return Err(Error::unavailable("cache"));
             }
-            unsent.push_back(self.redis.name(key));
+            unsent.push(self.redis.name(key));
         }
         self.send_removals().await
     }
@@ -65,20 +63,16 @@ impl Remote {
         }
         let _sending = self.sending.lock().await;
         loop {
-            let batch: Vec<String> = self.unsent.lock().iter().take(SENT_AT_ONCE).cloned().collect();
-            if batch.is_empty() {
+            let names: Vec<String> = self.unsent.lock().iter().take(SENT_AT_ONCE).cloned().collect();
+            if names.is_empty() {
                 return Ok(());
             }
             let mut question = redis::pipe();
-            for name in &batch {
-                question.cmd("SET").arg(name).arg("").arg("PX").arg(millis(MARK_FOR)).ignore();
+            for name in &names {
+                question.cmd("SET").arg(name).arg(MARK).arg("PX").arg(MARK_FOR.as_millis() as u64).ignore();
             }
             self.redis.ask::<()>(&question).await?;
-            self.unsent.lock().drain(..batch.len());
+            self.unsent.lock().drain(..names.len());
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2).max(1)
 }

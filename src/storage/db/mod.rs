@@ -7,9 +7,11 @@ mod migrate;
 mod open;
 mod stmt;
 
+use std::ops::DerefMut;
+
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPool;
-use sqlx::sqlite::SqlitePool;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Connection, Postgres, Sqlite, Transaction};
 
 pub use self::migrate::{MigrateError, Migrated};
@@ -105,68 +107,59 @@ impl Db {
     }
 }
 
-/// A connection held for more than one transaction.
+/// A connection of one engine or the other, or what stands for one.
 #[derive(Debug)]
-pub enum Conn {
-    /// The one that writes.
-    Sqlite(PoolConnection<Sqlite>),
-    /// One of the pool.
-    Postgres(PoolConnection<Postgres>),
+pub enum Held<S, P> {
+    /// To the file.
+    Sqlite(S),
+    /// To the server.
+    Postgres(P),
+}
+
+/// A connection held for more than one transaction: the one that writes, or one of the pool.
+pub type Conn = Held<PoolConnection<Sqlite>, PoolConnection<Postgres>>;
+
+/// An open transaction; it rolls back when it is dropped. It holds the lock on the whole file, or the rows it touched.
+pub type Tx<'c> = Held<Transaction<'c, Sqlite>, Transaction<'c, Postgres>>;
+
+impl<S: DerefMut<Target = SqliteConnection>, P: DerefMut<Target = PgConnection>> Held<S, P> {
+    /// A statement that runs here.
+    pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
+        match self {
+            Held::Sqlite(conn) => Stmt::sqlite(Target::Conn(&mut **conn), sql),
+            Held::Postgres(conn) => Stmt::postgres(Target::Conn(&mut **conn), sql),
+        }
+    }
+
+    /// Which engine it is.
+    pub const fn engine(&self) -> Engine {
+        match self {
+            Held::Sqlite(_) => Engine::Sqlite,
+            Held::Postgres(_) => Engine::Postgres,
+        }
+    }
 }
 
 impl Conn {
     /// Opens a write transaction on this connection.
     pub async fn begin(&mut self) -> Result<Tx<'_>> {
         Ok(match self {
-            Conn::Sqlite(conn) => Tx::Sqlite(conn.begin_with("BEGIN IMMEDIATE").await?),
-            Conn::Postgres(conn) => Tx::Postgres(conn.begin().await?),
+            Held::Sqlite(conn) => Held::Sqlite(conn.begin_with("BEGIN IMMEDIATE").await?),
+            Held::Postgres(conn) => Held::Postgres(conn.begin().await?),
         })
-    }
-
-    /// A statement on this connection.
-    pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
-        match self {
-            Conn::Sqlite(conn) => Stmt::sqlite(Target::Conn(&mut **conn), sql),
-            Conn::Postgres(conn) => Stmt::postgres(Target::Conn(&mut **conn), sql),
-        }
     }
 
     /// Keeps the connection from going back to the pool: for one whose state nobody knows, or that holds something
     /// which must end with it.
     pub fn close_on_drop(&mut self) {
         match self {
-            Conn::Sqlite(conn) => conn.close_on_drop(),
-            Conn::Postgres(conn) => conn.close_on_drop(),
+            Held::Sqlite(conn) => conn.close_on_drop(),
+            Held::Postgres(conn) => conn.close_on_drop(),
         }
     }
-}
-
-/// An open transaction; it rolls back when it is dropped.
-#[derive(Debug)]
-pub enum Tx<'c> {
-    /// Holds the lock on the whole file.
-    Sqlite(Transaction<'c, Sqlite>),
-    /// Holds the rows it touched.
-    Postgres(Transaction<'c, Postgres>),
 }
 
 impl Tx<'_> {
-    /// Which engine it is.
-    pub const fn engine(&self) -> Engine {
-        match self {
-            Tx::Sqlite(_) => Engine::Sqlite,
-            Tx::Postgres(_) => Engine::Postgres,
-        }
-    }
-
-    /// A statement in this transaction.
-    pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
-        match self {
-            Tx::Sqlite(tx) => Stmt::sqlite(Target::Conn(&mut **tx), sql),
-            Tx::Postgres(tx) => Stmt::postgres(Target::Conn(&mut **tx), sql),
-        }
-    }
-
     /// Inserts many rows: `head` is `INSERT INTO likes (project_id, user_id)`, `tail` what follows the rows. Tells how
     /// many rows were changed.
     pub async fn insert_rows<R>(
@@ -194,8 +187,8 @@ impl Tx<'_> {
     /// Makes it last.
     pub async fn commit(self) -> Result<()> {
         match self {
-            Tx::Sqlite(tx) => tx.commit().await,
-            Tx::Postgres(tx) => tx.commit().await,
+            Held::Sqlite(tx) => tx.commit().await,
+            Held::Postgres(tx) => tx.commit().await,
         }
     }
 }

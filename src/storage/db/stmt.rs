@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Pool, Postgres, SqlSafeStr, SqlStr, Sqlite, Type};
+use sqlx::{Database, Encode, FromRow, Pool, Postgres, SqlSafeStr, SqlStr, Sqlite, Type};
 
 use super::Result;
 
@@ -40,14 +40,8 @@ pub enum Sql {
     },
 }
 
-impl From<&'static str> for Sql {
-    fn from(text: &'static str) -> Sql {
-        Sql::Shared(text.into_sql_str())
-    }
-}
-
-impl From<AssertSqlSafe<String>> for Sql {
-    fn from(text: AssertSqlSafe<String>) -> Sql {
+impl<T: SqlSafeStr> From<T> for Sql {
+    fn from(text: T) -> Sql {
         Sql::Shared(text.into_sql_str())
     }
 }

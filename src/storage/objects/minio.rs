@@ -1,264 +1,187 @@
 //! Objects on MinIO, or on another server that speaks S3.
 //!
-//! The client bounds nothing in time and holds what it sends in memory, so every call has a deadline here, and what is
-//! larger than a part goes up part by part.
+//! Every request on an object is a link that the client library signs; bytes pass through our own HTTP client, since
+//! the library holds what it sends in memory. Neither bounds anything in time, so every step has a deadline here.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use ::minio::s3::builders::UploadPart;
-use ::minio::s3::client::Method;
 use ::minio::s3::creds::StaticProvider;
 use ::minio::s3::error::{Error as S3Error, ValidationErr};
 use ::minio::s3::http::BaseUrl;
-use ::minio::s3::multimap_ext::Multimap;
 use ::minio::s3::response::BucketExistsResponse;
-use ::minio::s3::response_traits::HasEtagFromHeaders;
-use ::minio::s3::segmented_bytes::SegmentedBytes;
-use ::minio::s3::types::{BucketName, ETag, ObjectKey, PartInfo, Region, S3Api, ToStream};
+use ::minio::s3::response_traits::HasS3Fields;
+use ::minio::s3::types::{BucketName, Region, S3Api};
 use ::minio::s3::{MinioClient, MinioClientBuilder};
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
-use parking_lot::Mutex;
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE, SERVER};
+use reqwest::redirect::Policy;
+use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode};
+use tokio::fs::File;
+use tokio::time::timeout;
 
-use super::answers::{GONE, code, completed, header, refused, stat};
-use super::transfer::Intake;
-use super::{Found, Listed, Range, Reading, Stat, Stored, Upload};
+use super::arriving::{Arrived, pieces, refused};
+use super::{Found, Upload};
 use crate::clock::Clock;
 use crate::config::S3Config;
 use crate::error::{Error, Result};
 
-/// Uploads that wait for the sweep; what is more is left to the server.
-const LEFT_MAX: usize = 1_024;
-const PARTS_MAX: usize = 10_000;
+/// How long our own requests may be on their way, by a server's clock.
+const REQUEST_LASTS: Duration = Duration::from_secs(900);
+const GONE: Error = Error::unavailable("objects");
 
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     client: MinioClient,
+    http: Client,
     name: BucketName,
     config: Arc<S3Config>,
     made: Arc<AtomicBool>,
-    left: Left,
     clock: Clock,
-}
-
-/// Uploads in parts that were dropped on the way, or could not be given up: key and id.
-type Left = Arc<Mutex<Vec<(String, String)>>>;
-
-/// An upload in parts. Dropped before it is over, it is left to the sweep.
-struct Begun {
-    left: Left,
-    upload: Option<(String, String)>,
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let mut left = self.left.lock();
-        left.extend(self.upload.take());
-        left.truncate(LEFT_MAX);
-    }
 }
 
 impl Bucket {
     /// Talks to nobody yet: the bucket is made when it is first needed, so that Folio starts without its server.
-    pub(super) fn open(config: &S3Config, clock: &Clock) -> Result<Bucket> {
+    pub fn open(config: &S3Config, clock: &Clock) -> Result<Bucket> {
         let wrong = |field: &'static str| move |error: ValidationErr| Error::invalid(field, error.to_string());
         let mut url: BaseUrl = config.endpoint.parse().map_err(wrong("endpoint"))?;
         url.region = Region::new(&config.region).map_err(wrong("region"))?;
         let provider = StaticProvider::new(&config.key, config.secret.expose(), None);
-        let client = MinioClientBuilder::new(url).provider(Some(provider)).build().map_err(refused)?;
-        let name = BucketName::new(&config.bucket).map_err(wrong("bucket"))?;
-        let (made, left) = Default::default();
-        Ok(Bucket { client, name, config: Arc::new(config.clone()), made, left, clock: clock.clone() })
+        Ok(Bucket {
+            client: MinioClientBuilder::new(url).provider(Some(provider)).build().map_err(Error::internal)?,
+            // A link is signed for one server.
+            http: Client::builder().redirect(Policy::none()).build().map_err(Error::internal)?,
+            name: BucketName::new(&config.bucket).map_err(wrong("bucket"))?,
+            config: Arc::new(config.clone()),
+            made: Arc::default(),
+            clock: clock.clone(),
+        })
     }
 
-    pub(super) async fn put(&self, upload: &Upload<'_>, mut intake: Intake<'_>) -> Result<Stored> {
+    /// The object is seen when all of it was taken. As long as the server takes something it may take its time.
+    pub async fn put(&self, upload: &Upload<'_>, arrived: Arrived) -> Result<()> {
         self.make().await?;
-        let first = self.part(&mut intake).await?;
-        let etag = if first.len() < self.config.part_bytes {
-            self.send(upload, None, first).await?.into_inner()
-        } else {
-            self.put_parts(upload, first, &mut intake).await?
-        };
-        let (bytes, sha256) = intake.finish();
-        Ok(Stored { bytes, sha256, etag })
-    }
-
-    async fn put_parts(&self, upload: &Upload<'_>, first: Bytes, intake: &mut Intake<'_>) -> Result<String> {
-        let call = async {
-            let call = self.client.create_multipart_upload(&self.name, upload.key)?;
-            let call = call.content_type(upload.content_type.to_owned());
-            Ok(call.build().send().await?.upload_id().await?.to_string())
-        };
-        let id = self.transfer(call).await?;
-        let mut begun = Begun { left: self.left.clone(), upload: Some((upload.key.to_owned(), id.clone())) };
-        let sent = self.send_parts(upload, &id, first, intake).await;
-        if sent.is_ok() || self.abort(upload.key, &id).await.is_ok() {
-            begun.upload = None;
-        }
-        sent
-    }
-
-    async fn send_parts(&self, upload: &Upload<'_>, id: &str, first: Bytes, intake: &mut Intake<'_>) -> Result<String> {
-        let (mut part, mut parts) = (first, Vec::new());
-        while !part.is_empty() {
-            if parts.len() == PARTS_MAX {
-                return Err(Error::TooLarge("the content has more parts than a server takes"));
+        let taken = Arc::new(AtomicU64::new(0));
+        let (bytes, counted) = (arrived.bytes, taken.clone());
+        let content = pieces(File::open(&arrived.path).await.map_err(refused)?, bytes)
+            .inspect_ok(move |piece| _ = counted.fetch_add(piece.len() as u64, Relaxed));
+        let request = self.request(Method::PUT, upload.key).await?.header(CONTENT_TYPE, upload.content_type);
+        let mut sending = std::pin::pin!(request.header(CONTENT_LENGTH, bytes).body(Body::wrap_stream(content)).send());
+        let answer = loop {
+            match timeout(self.config.transfer_within, &mut sending).await {
+                Ok(answer) => break answer.map_err(|error| gone(&error.without_url()))?,
+                Err(_) if taken.swap(0, Relaxed) > 0 => {}
+                Err(_) => return Err(GONE),
             }
-            let (number, bytes) = (parts.len() as u16 + 1, part.len() as u64);
-            parts.push(PartInfo::new(number, self.send(upload, Some((id, number)), part).await?, bytes, None));
-            part = self.part(intake).await?;
-        }
-        let call = self.client.complete_multipart_upload(&self.name, upload.key, id, parts);
-        completed(&self.transfer(async { call?.build().send().await }).await?).ok_or(GONE)
-    }
-
-    /// Sends a part of an upload, or a whole object.
-    async fn send(&self, upload: &Upload<'_>, part: Option<(&str, u16)>, content: Bytes) -> Result<ETag> {
-        let call = async {
-            let call = UploadPart::builder().client(self.client.clone()).bucket(self.name.clone());
-            let call = call.object(ObjectKey::new(upload.key)?).data(Arc::new(SegmentedBytes::from(content)));
-            let call = call.upload_id(part.map(|(id, _)| id.to_owned())).part_number(part.map(|(_, number)| number));
-            // A part takes after the upload that it belongs to.
-            let content_type = part.is_none().then(|| upload.content_type.to_owned());
-            Ok(call.content_type(content_type).build().send().await?.etag()?)
         };
-        self.transfer(call).await
-    }
-
-    async fn abort(&self, key: &str, id: &str) -> Result<()> {
-        let call = self.client.abort_multipart_upload(&self.name, key, id);
-        missing_is_fine(self.answer(async { call?.build().send().await }).await)
-    }
-
-    /// Reads on until a part is full; it is not when the body has ended.
-    async fn part(&self, intake: &mut Intake<'_>) -> Result<Bytes> {
-        let mut part = BytesMut::new();
-        while part.len() < self.config.part_bytes {
-            let Some(piece) = intake.next().await? else { break };
-            // Copied, since very many very small pieces would weigh more than what they hold.
-            part.extend_from_slice(&piece);
+        match self.judge(answer).await {
+            Ok(_) => Ok(()),
+            // What is missing is the bucket, not what the caller asked for.
+            Err(Error::NotFound(_)) => Err(GONE),
+            Err(error) => Err(error),
         }
-        Ok(part.freeze())
     }
 
-    pub(super) async fn get(&self, key: &str, range: Option<Range>) -> Result<Reading> {
-        let part = range.map(|range| Multimap::from_iter([("Range".to_owned(), range.header())]));
-        let call = async { self.client.get_object(&self.name, key)?.extra_headers(part).build().send().await };
-        let answer = match tokio::time::timeout(self.config.answer_within, call).await.map_err(|_| GONE)? {
-            Err(error) if code(&error).as_deref() == Some("invalidrange") => {
-                return Ok(Reading::OutOfRange { bytes: self.stat(key).await?.bytes });
-            }
-            answer => answer.map_err(refused)?,
-        };
-        let mut stat = stat(&answer)?;
-        // Of a range the length is that of the part; the size of the whole is behind the slash.
-        let size = header(&answer, "content-range").and_then(|part| part.rsplit_once('/')?.1.parse().ok());
-        stat.bytes = size.unwrap_or(stat.bytes);
-        let (first, _) = range.map_or(Some((0, 0)), |range| range.within(stat.bytes)).ok_or(GONE)?;
-        let (body, bytes) = answer.into_boxed_stream().map_err(refused)?;
+    pub async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Found>> {
+        let (mut request, ranged) = (self.request(Method::GET, key).await?, range.is_some());
+        if let Some(Range { start, end }) = range {
+            request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
+        }
+        let answer = self.send(request).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(None);
+        }
+        let answer = self.judge(answer).await?;
+        let as_asked = ranged == (answer.status() == StatusCode::PARTIAL_CONTENT);
+        let bytes = answer.content_length().filter(|_| as_asked).ok_or(GONE)?;
         let pause_within = self.config.transfer_within;
-        let body = stream::try_unfold((body, bytes), move |(mut body, left)| async move {
-            match tokio::time::timeout(pause_within, body.next()).await {
-                Ok(Some(Ok(piece))) => {
-                    let left = left.checked_sub(piece.len() as u64).ok_or(GONE)?;
-                    Ok(Some((piece, (body, left))))
-                }
-                Ok(None) if left == 0 => Ok(None),
-                _ => Err(GONE),
-            }
+        let body = stream::try_unfold(answer, move |mut answer| async move {
+            let piece = timeout(pause_within, answer.chunk()).await.map_err(|_| GONE)?.map_err(|_| GONE)?;
+            Ok(piece.map(|piece| (piece, answer)))
         });
-        Ok(Reading::Found(Found { stat, first, bytes, body: body.boxed() }))
+        Ok(Some(Found { bytes, body: body.boxed() }))
     }
 
-    pub(super) async fn stat(&self, key: &str) -> Result<Stat> {
-        stat(&self.answer(async { self.client.stat_object(&self.name, key)?.build().send().await }).await?)
-    }
-
-    pub(super) async fn delete(&self, key: &str) -> Result<()> {
-        let call = async { self.client.delete_object(&self.name, key)?.build().send().await };
-        missing_is_fine(self.answer(call).await)
-    }
-
-    pub(super) async fn list(&self, prefix: &str, after: &str, max: usize) -> Result<Vec<Listed>> {
-        self.make().await?;
-        let call = self.client.list_objects(&self.name).map_err(|error| refused(error.into()))?.recursive(true);
-        let call = call.prefix(prefix.to_owned()).start_after(after.to_owned()).max_keys(max as u16).build();
-        let (mut pages, mut found) = (call.to_stream().await, Vec::new());
-        while found.len() < max {
-            let page = tokio::time::timeout(self.config.answer_within, pages.next()).await.map_err(|_| GONE)?;
-            let Some(page) = page.transpose().map_err(refused)? else { break };
-            found.extend(page.contents.into_iter().map(|entry| Listed {
-                key: entry.name,
-                bytes: entry.size.unwrap_or_default(),
-                stored_at: entry.last_modified.unwrap_or_default(),
-            }));
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let answer = self.send(self.request(Method::DELETE, key).await?).await?;
+        match self.judge(answer).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
         }
-        found.truncate(max);
-        Ok(found)
     }
 
-    pub(super) async fn signed_url(&self, key: &str, lasts: Duration) -> Result<String> {
-        let call = self.client.get_presigned_object_url(&self.name, key, Method::GET);
-        let (seconds, now) = (lasts.as_secs() as u32, self.clock.now());
-        let call = async { call?.expiry_seconds(seconds).request_time(now).build().send().await };
-        Ok(self.answer(call).await?.url)
-    }
-
-    pub(super) async fn sweep_leftovers(&self, _older_than: Duration) -> Result<usize> {
-        let left = self.left.lock().clone();
-        for upload in &left {
-            self.abort(&upload.0, &upload.1).await?;
-            self.left.lock().retain(|it| it != upload);
-        }
-        Ok(left.len())
+    pub async fn signed_url(&self, key: &str, lasts: Duration) -> Result<String> {
+        self.link(Method::GET, key, lasts, self.clock.now()).await
     }
 
     /// The name that the server gives itself.
-    pub(super) async fn version(&self) -> Result<(&'static str, String)> {
-        Ok(("s3", header(&self.head().await?, "server").unwrap_or("unknown").to_owned()))
-    }
-
-    async fn head(&self) -> Result<BucketExistsResponse> {
-        self.answer(async { self.client.bucket_exists(&self.name)?.build().send().await }).await
+    pub async fn version(&self) -> Result<(&'static str, String)> {
+        let head = self.head().await?;
+        let name = head.headers().get(SERVER).and_then(|it| it.to_str().ok());
+        Ok(("s3", name.unwrap_or("unknown").to_owned()))
     }
 
     async fn make(&self) -> Result<()> {
         if !self.made.load(Relaxed) {
             if !self.head().await?.exists() {
-                let made = self.answer(async { self.client.create_bucket(&self.name)?.build().send().await }).await;
-                // Another node may have been faster.
-                if !self.head().await?.exists() {
-                    return made.and(Err(GONE));
-                }
+                // Where another node was faster this fails, and the next put finds the bucket.
+                self.answer(async { self.client.create_bucket(&self.name)?.build().send().await }).await?;
             }
             self.made.store(true, Relaxed);
         }
         Ok(())
     }
 
+    async fn head(&self) -> Result<BucketExistsResponse> {
+        self.answer(async { self.client.bucket_exists(&self.name)?.build().send().await }).await
+    }
+
     async fn answer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        within(self.config.answer_within, call).await
+        timeout(self.config.answer_within, call).await.map_err(|_| GONE)?.map_err(|error| gone(&error))
     }
 
-    async fn transfer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        match within(self.config.transfer_within, call).await {
-            // What is missing while something is stored is the bucket or the upload, not what the caller asked for.
-            Err(Error::NotFound(_)) => Err(GONE),
-            outcome => outcome,
+    async fn link(&self, method: Method, key: &str, lasts: Duration, from: DateTime<Utc>) -> Result<String> {
+        let link = self.client.get_presigned_object_url(&self.name, key, method).map_err(Error::internal)?;
+        let link = link.expiry_seconds(lasts.as_secs() as u32).request_time(from).build().send().await;
+        Ok(link.map_err(Error::internal)?.url)
+    }
+
+    async fn request(&self, method: Method, key: &str) -> Result<RequestBuilder> {
+        let link = self.link(method.clone(), key, REQUEST_LASTS, Clock::system().now()).await?;
+        Ok(self.http.request(method, link))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+        let answer = timeout(self.config.answer_within, request.send()).await;
+        answer.map_err(|_| GONE)?.map_err(|error| gone(&error.without_url()))
+    }
+
+    /// An answer that is not what was asked for, in our words. Of its text only the code of S3 counts, which stands
+    /// near the beginning.
+    async fn judge(&self, mut answer: Response) -> Result<Response> {
+        if answer.status().is_success() {
+            return Ok(answer);
         }
+        let text = timeout(self.config.answer_within, answer.chunk()).await;
+        let text = text.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        Err(match answer.status().as_u16() {
+            404 => Error::NotFound("object"),
+            507 => Error::Full,
+            _ if text.contains("QuotaExceeded</Code>") => Error::Full,
+            _ if text.contains("<Code>EntityTooLarge</Code>") => {
+                Error::TooLarge("the content is larger than the server takes")
+            }
+            status => gone(&format_args!("{status} {text}")),
+        })
     }
 }
 
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-    tokio::time::timeout(limit, call).await.map_err(|_| GONE)?.map_err(refused)
-}
-
-fn missing_is_fine<T>(outcome: Result<T>) -> Result<()> {
-    match outcome {
-        Ok(_) | Err(Error::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// A refusal that is the operator's to mend is not a defect of ours either.
+fn gone(why: &dyn std::fmt::Display) -> Error {
+    tracing::warn!(%why, "the object store refused");
+    GONE
 }

@@ -88,5 +88,5 @@ async fn a_snapshot_of_ten_thousand_stops_nobody() {
     }
     mover.abort();
     let rows = root.snapshot().rows;
-    assert!(rows.iter().any(|row| row.meter.handling.quantile(0.99) > Duration::ZERO));
+    assert!(rows.iter().any(|row| row.meter.handling.counts().iter().any(|count| *count > 0)));
 }
