@@ -22,7 +22,7 @@ use folio::ids::{EntryId, StreamId};
 use folio::storage::streams::{Entered, StreamStore};
 use folio::telemetry::Log;
 use folio::ws::frames::{Chunk, Protocol};
-use folio::ws::requests::{Talk, Turn};
+use folio::ws::requests::Talk;
 use folio::ws::session::Session;
 use folio::ws::socket;
 use folio::ws::wire::{Close, Incoming, Reader};
@@ -62,7 +62,7 @@ impl Heard {
 struct Mute;
 
 impl Talk for Mute {
-    fn heard(&self, _: &Arc<Session>, _: Incoming<'_>, _: &mut Turn) -> Result<(), Close> {
+    fn heard(&self, _: &Arc<Session>, _: Incoming<'_>) -> Result<(), Close> {
         Ok(())
     }
 }
@@ -165,7 +165,7 @@ async fn ours_with(streams: Vec<TcpStream>) -> App {
         session.stay();
         session.attach(stream).expect("it is open");
         app.sockets.topics.follow(&session, STREAM, None).await.expect("it is there");
-        app.actors.root.task("sessions", socket::converse(session, Arc::new(Mute), Reader::new(1_024), vec![], vec![]));
+        app.actors.root.task("sessions", socket::converse(session, Arc::new(Mute), Reader::new(1_024), vec![]));
     }
     app
 }

@@ -8,9 +8,11 @@ use axum::response::Response;
 use folio::error::Result;
 use folio::http::error::Refusal;
 use folio::http::{App, Policy, Routes};
-use folio::ws::requests::{Talk, Turn};
+use folio::ws::frames::Chunk;
+use folio::ws::requests::Talk;
 use folio::ws::session::Session;
-use folio::ws::socketio::{Args, Client, Engines, Event, Namespaces, Peer, Welcome};
+use folio::ws::socketio::packet::emit;
+use folio::ws::socketio::{Args, Engines, Namespaces, Peer, Welcome};
 use folio::ws::wire::{self, Close, Incoming};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -21,12 +23,13 @@ use utoipa_axum::routes;
 pub struct Echo;
 
 impl Talk for Echo {
-    fn heard(&self, _: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
-        match message {
-            Incoming::Text(text) => turn.answers.put(wire::TEXT, format!("4{text}").as_bytes()),
-            Incoming::Binary(bytes) => turn.answers.put(wire::BINARY, bytes),
-            _ => {}
-        }
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close> {
+        let frame = match message {
+            Incoming::Text(text) => wire::frame(wire::TEXT, format!("4{text}").as_bytes()),
+            Incoming::Binary(bytes) => wire::frame(wire::BINARY, bytes),
+            _ => return Ok(()),
+        };
+        from.queue(Chunk::new(frame, 1));
         Ok(())
     }
 }
@@ -35,45 +38,26 @@ impl Talk for Echo {
 pub struct Rooms;
 
 impl Namespaces for Rooms {
-    fn connect(
-        &self,
-        client: &Client,
-        namespace: &str,
-        auth: &RawValue,
-    ) -> BoxFuture<'static, Result<Option<Welcome>>> {
-        if !matches!(namespace, "/" | "/custom") {
-            return ready(Ok(None)).boxed();
-        }
-        client.session.stay();
-        let (client, namespace) = (client.clone(), namespace.to_owned());
-        let auth = Args { json: auth.get().to_owned(), attachments: Vec::new() };
+    const NAMES: &'static [&'static str] = &["/", "/custom"];
+
+    fn connect(&self, from: &Arc<Session>, to: &'static str, auth: &RawValue) -> BoxFuture<'static, Result<Welcome>> {
+        from.stay();
+        let (session, auth) = (from.clone(), Args { json: auth.get().to_owned(), attachments: Vec::new() });
         let then = async move {
-            client.emit(&namespace, "auth", &auth);
+            session.send(&emit(to, "auth", &auth));
             Ok(())
         };
-        ready(Ok(Some(Welcome { pid: None, then: then.boxed() }))).boxed()
+        ready(Ok(Welcome { pid: None, then: then.boxed() })).boxed()
     }
 
-    fn event(&self, client: &Client, namespace: &str, event: Event) -> BoxFuture<'static, Option<Args>> {
-        let (client, namespace) = (client.clone(), namespace.to_owned());
-        async move {
-            match &*event.name {
-                "message" => client.emit(&namespace, "message-back", &event.args),
-                "message-with-ack" => return Some(event.args),
-                // Asks back, and tells what the answer was.
-                "ask-me" => {
-                    if let Ok(answer) = client.ask(&namespace, "question", &event.args).await {
-                        client.emit(&namespace, "answered", &answer);
-                    }
-                }
-                _ => {}
-            }
-            None
+    fn event(&self, from: &Arc<Session>, to: &'static str, name: &str, args: Args) -> BoxFuture<'static, Option<Args>> {
+        if name == "message" {
+            from.queue(emit(to, "message-back", &args));
         }
-        .boxed()
+        ready(Some(args).filter(|_| name == "message-with-ack")).boxed()
     }
 
-    fn left(&self, _: &Client, _: &str) {}
+    fn left(&self, _: &Arc<Session>) {}
 }
 
 /// Both, on their paths.
@@ -91,7 +75,7 @@ impl Made {
                 session.stay();
                 Echo
             };
-            (Engines::new(&app.sockets, plain), Engines::new(&app.sockets, move |it| Peer::new(it, &rooms)))
+            (Engines::new(&app.sockets, plain), Engines::new(&app.sockets, move |_| Peer::new(&rooms)))
         })
     }
 }

@@ -1,21 +1,38 @@
-//! What ties a session to others: the topics that it follows, and what has to be undone at its end.
+//! What ties a session to others: the topics that it follows, what it has asked for, and what has to be undone at its end.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+
+use super::frames::Chunk;
 use super::session::Session;
 use super::topic::Topic;
-use super::topics;
+use super::topics::Followed;
+use super::wire::Close;
+use crate::error::{Error, Result};
 
-/// A topic, and the page of it that holds the session.
-type Joined = (Arc<Topic>, usize);
+/// Work that a message has begun; it ends in frames for its session, or in its end.
+pub(super) type Work = BoxFuture<'static, Result<Option<Chunk>, Close>>;
 
+/// Ends a session however what carries it ends, a panic included.
+pub(super) struct End(pub(super) Arc<Session>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
 /// Something to be undone.
 type AtEnd = Box<dyn FnOnce(&Session) + Send>;
 
 /// What has to be undone at the end.
 #[derive(Default)]
 pub(super) struct Bonds {
-    pub joined: Vec<Joined>,
+    /// Topics, and which of its members the session is.
+    pub joined: Vec<(Arc<Topic>, u64)>,
     pub at_end: Vec<AtEnd>,
 }
 
@@ -29,14 +46,14 @@ impl Session {
     }
 
     /// Notes a topic joined. An error means that the session must not be added.
-    pub(super) fn note_joined(&self, topic: &Arc<Topic>, page: usize) -> Result<(), topics::Followed> {
+    pub(super) fn note_joined(&self, topic: &Arc<Topic>, member: u64) -> Result<(), Followed> {
         let mut bonds = self.bonds.lock();
-        let Some(bonds) = bonds.as_mut() else { return Err(topics::Followed::Gone) };
+        let Some(bonds) = bonds.as_mut() else { return Err(Followed::Gone) };
         match bonds.joined.len() {
-            _ if bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)) => Err(topics::Followed::Already),
-            count if count >= self.sockets.config.topics_max => Err(topics::Followed::TooMany),
+            _ if bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)) => Err(Followed::Already),
+            count if count >= self.sockets.config.topics_max => Err(Followed::TooMany),
             _ => {
-                bonds.joined.push((topic.clone(), page));
+                bonds.joined.push((topic.clone(), member));
                 Ok(())
             }
         }
@@ -46,10 +63,66 @@ impl Session {
         self.bonds.lock().iter().any(|bonds| bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)))
     }
 
-    pub(super) fn note_left(&self, topic: &Arc<Topic>) -> Option<usize> {
+    pub(super) fn note_left(&self, topic: &Arc<Topic>) -> Option<u64> {
         let mut bonds = self.bonds.lock();
         let joined = &mut bonds.as_mut()?.joined;
         let at = joined.iter().position(|it| Arc::ptr_eq(&it.0, topic))?;
         Some(joined.swap_remove(at).1)
+    }
+
+    /// Begins work for its client, unless so much is under way that one more has to wait for it.
+    ///
+    /// # Errors
+    /// When too much is under way, or the session is over.
+    pub fn begin(&self, work: impl Future<Output = Result<Option<Chunk>, Close>> + Send + 'static) -> Result<()> {
+        let mut all = self.work.lock();
+        let under_way = all.as_ref().map_or(0, |it| it.len());
+        if under_way >= self.sockets.config.requests_waiting_max || self.bonds.lock().is_none() {
+            return Err(Error::unavailable("a place for one more request"));
+        }
+        all.get_or_insert_default().push(work.boxed());
+        Ok(())
+    }
+
+    /// Moves work on, and tells whether something came of it that is to be flushed. Whatever carries the session does
+    /// this when it is woken.
+    pub(super) fn poll_work(self: &Arc<Self>, cx: &mut Context<'_>) -> bool {
+        let mut work = self.work.lock();
+        let Some(all) = &mut *work else { return false };
+        let mut answered = false;
+        while let Poll::Ready(Some(done)) = all.poll_next_unpin(cx) {
+            answered = true;
+            // Queued, so that what the work itself sends stays in its order, and all of it is one write.
+            match done {
+                Ok(chunk) => chunk.into_iter().for_each(|it| self.queue(it)),
+                Err(close) => {
+                    self.flush();
+                    self.close(&close);
+                }
+            }
+        }
+        if all.is_empty() {
+            *work = None;
+        }
+        answered
+    }
+
+    /// Hands out what waits, for an answer that carries it away; nothing when it is over.
+    pub(super) fn poll_take(self: &Arc<Self>, bytes_max: usize, cx: &mut Context<'_>) -> Poll<Option<Vec<Bytes>>> {
+        if self.poll_work(cx) {
+            self.flush();
+        }
+        let mut outbox = self.outbox.lock();
+        outbox.attend(cx.waker());
+        let taken = outbox.take(bytes_max);
+        let over = outbox.said_all() || outbox.was_cut();
+        drop(outbox);
+        if over {
+            self.end();
+        }
+        match taken.is_empty() {
+            true if !over => Poll::Pending,
+            empty => Poll::Ready((!empty).then_some(taken)),
+        }
     }
 }

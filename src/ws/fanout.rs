@@ -5,57 +5,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use super::close;
 use super::following::away;
-use super::frames::{Batch, Chunk, Protocol, lost};
-use super::members::Page;
-use super::topic::{BATCH_ENTRIES_MAX, Topic, one_write};
-use super::topics::{Position, Topics};
+use super::frames::{Batch, Chunk};
+use super::session::Session;
+use super::topic::{BATCH_ENTRIES_MAX, State, Topic, one_write};
+use super::topics::Topics;
 use super::wire::Close;
-use crate::ids::{StreamId, UserId};
+use crate::ids::StreamId;
 use crate::storage::streams::Entered;
 
 const READS_MAX: u32 = 5;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Members that are written to before others have a turn.
+const MEMBERS_AT_ONCE: usize = 256;
 
-/// What an entry means for those who listen.
-enum Turn {
-    /// Somebody takes no part any more: what comes behind it is not theirs.
-    Left(UserId),
-    /// There is one more stream to hear.
-    Joined(StreamId, Position),
-}
+/// Told of an entry of a stream, and of those who have heard it.
+type Act = dyn Fn(StreamId, &Entered, Vec<Arc<Session>>) + Send + Sync;
 
-impl Turn {
-    fn of(entry: &Entered) -> Option<Turn> {
-        #[derive(Deserialize)]
-        struct Left {
-            user_id: UserId,
-        }
-        #[derive(Deserialize)]
-        struct Joined {
-            conversation_id: StreamId,
-            epoch: i64,
-            joined_seq: i64,
-        }
-        match &*entry.kind {
-            "member.removed" => serde_json::from_str(&entry.body).ok().map(|it: Left| Turn::Left(it.user_id)),
-            "conversation.joined" => {
-                let Joined { conversation_id, epoch, joined_seq: seq } = serde_json::from_str(&entry.body).ok()?;
-                Some(Turn::Joined(conversation_id, Position { epoch, seq }))
-            }
-            _ => None,
-        }
-    }
+/// What some entries mean for those who have heard them, before they hear what comes behind.
+pub(super) struct Heed {
+    pub kinds: &'static [&'static str],
+    pub act: Box<Act>,
 }
 
 /// What a fan-out does next.
 enum Step {
-    Write(Batch, Vec<Page>, Vec<Turn>),
-    Read { after: i64, up_to: i64 },
-    GiveUp(Close),
+    /// Frames for everybody who has joined up to a number, and the entry that is to be heeded behind them.
+    Write(Batch, u64, Option<Arc<Entered>>),
+    /// Reads behind a place, up to another.
+    Read(i64, i64),
     Rest,
 }
 
@@ -65,14 +43,16 @@ impl Topic {
         let guard = FanOut { topic: &self, topics: &topics };
         let mut reads = 0;
         loop {
-            match self.take() {
+            match self.take(topics.heed.get()) {
                 Step::Rest => break,
-                Step::GiveUp(close) => return self.give_up(&topics, &close),
-                Step::Write(batch, pages, turns) => {
-                    write(&batch, pages).await;
-                    turns.iter().for_each(|it| self.turn(&topics, it));
+                Step::Write(batch, last, heeded) => {
+                    self.write(&batch, last).await;
+                    if let (Some(entry), Some(heed)) = (heeded, topics.heed.get()) {
+                        let members = self.state.lock().members.values().cloned().collect();
+                        (heed.act)(self.id, &entry, members);
+                    }
                 }
-                Step::Read { after, up_to } => match topics.history.page(self.id, after, up_to).await {
+                Step::Read(after, up_to) => match topics.history.page(self.id, after, up_to).await {
                     Ok(page) if page.first().is_some_and(|it| it.seq == after + 1) => {
                         reads = 0;
                         self.put_first(page);
@@ -89,58 +69,54 @@ impl Topic {
         std::mem::forget(guard);
     }
 
-    fn take(&self) -> Step {
+    fn take(&self, heed: Option<&Heed>) -> Step {
         let mut state = self.state.lock();
-        if state.replaced {
-            return Step::GiveUp(Close::new(close::REPLACED, "history_replaced"));
-        }
+        let (id, epoch, after, last) = (self.id, state.epoch, state.head, state.joined);
         if !state.told.is_empty() {
-            let (id, told) = (self.id, std::mem::take(&mut state.told));
+            let told = std::mem::take(&mut state.told);
             let encode = move |protocol| {
                 told.iter().map(|(kind, value)| Chunk::volatile(id, kind, value, protocol)).collect::<Vec<_>>()
             };
-            return Step::Write(Batch::new(encode), state.members.pages(), Vec::new());
+            return Step::Write(Batch::new(encode), last, None);
         }
-        let after = state.head;
         match state.pending.front().map(|it| it.seq) {
             Some(first) if first == after + 1 => {}
-            Some(first) => return Step::Read { after, up_to: first - 1 },
-            None if state.is_open && state.known > after => return Step::Read { after, up_to: state.known },
+            Some(first) => return Step::Read(after, first - 1),
+            None if state.is_open && state.known > after => return Step::Read(after, state.known),
             None => {
                 state.fanning_out = false;
                 return Step::Rest;
             }
         }
         let fits = one_write(state.pending.iter());
-        let left = state.pending.iter().take(fits).position(|it| it.kind == "member.removed");
-        let count = left.map_or(fits, |at| at + 1);
-        let entries: Vec<_> = state.pending.drain(..count).collect();
+        let heeded = |it: &Arc<Entered>| heed.is_some_and(|heed| heed.kinds.contains(&&*it.kind));
+        let ends = state.pending.iter().take(fits).position(heeded);
+        let entries: Vec<_> = state.pending.drain(..ends.map_or(fits, |at| at + 1)).collect();
         state.pending_bytes -= entries.iter().map(|it| it.body.len()).sum::<usize>();
         state.head = entries.last().map_or(after, |it| it.seq);
         state.recent.extend(entries.iter().cloned());
         let surplus = state.recent.len().saturating_sub(BATCH_ENTRIES_MAX);
         state.recent.drain(..surplus);
-        self.moved.notify_waiters();
-        let turns = entries.iter().filter_map(|it| Turn::of(it)).collect();
-        let (id, epoch, pages) = (self.id, state.epoch, state.members.pages());
+        let heeded = ends.and_then(|at| entries.get(at).cloned());
         let encode = move |protocol| vec![Chunk::of(id, epoch, entries.iter().map(AsRef::as_ref), protocol)];
-        Step::Write(Batch::new(encode), pages, turns)
+        Step::Write(Batch::new(encode), last, heeded)
     }
 
-    /// Does what an entry means, once it was told.
-    fn turn(self: &Arc<Self>, topics: &Topics, turn: &Turn) {
-        let pages = self.state.lock().members.pages();
-        for session in pages.iter().flat_map(|it| it.iter()) {
-            match *turn {
-                Turn::Left(user) if session.who().is_some_and(|it| it.user == user) => {
-                    topics.leave(session, self.id);
-                    session.send(&lost(self.id, "not_found", session.protocol));
-                }
-                // A native client follows what it wants to.
-                Turn::Joined(stream, place) if session.protocol != Protocol::Native => {
-                    topics.joined.get().into_iter().for_each(|it| it(session, (stream, Some(place))));
-                }
-                _ => {}
+    /// Writes to everybody who has joined up to a number and is still there.
+    async fn write(&self, batch: &Batch, last: u64) {
+        let mut next = 0;
+        loop {
+            let some: Vec<_> = {
+                let State { members, .. } = &*self.state.lock();
+                members.range(next..last + 1).take(MEMBERS_AT_ONCE).map(|(at, it)| (*at, it.clone())).collect()
+            };
+            for (at, session) in &some {
+                next = at + 1;
+                batch.chunks(session.protocol).iter().for_each(|chunk| session.send(chunk));
+            }
+            tokio::task::yield_now().await;
+            if some.len() < MEMBERS_AT_ONCE {
+                return;
             }
         }
     }
@@ -156,16 +132,13 @@ impl Topic {
     }
 
     /// Sends every member away to come back, since nothing can be said in order any more.
-    fn give_up(self: &Arc<Self>, topics: &Topics, close: &Close) {
-        let mut state = self.state.lock();
-        (state.fanning_out, state.retired) = (false, true);
-        let members = std::mem::take(&mut state.members);
-        drop(state);
-        for session in members.pages().iter().flat_map(|it| it.iter()) {
+    pub(super) fn give_up(self: &Arc<Self>, topics: &Topics, close: &Close) {
+        topics.forget(self);
+        let members = std::mem::take(&mut self.state.lock().members);
+        for session in members.values() {
             session.note_left(self);
             session.close(close);
         }
-        topics.forget(self);
     }
 }
 
@@ -177,15 +150,6 @@ struct FanOut<'a> {
 
 impl Drop for FanOut<'_> {
     fn drop(&mut self) {
-        self.topic.give_up(self.topics, &Close::new(close::INTERNAL, "internal"));
-    }
-}
-
-async fn write(batch: &Batch, pages: Vec<Page>) {
-    for page in pages {
-        for session in page.iter() {
-            batch.chunks(session.protocol).iter().for_each(|chunk| session.send(chunk));
-        }
-        tokio::task::yield_now().await;
+        self.topic.give_up(self.topics, &Close::new(Close::INTERNAL, "internal"));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::close;
 use super::frames::lost;
 use super::requests::Requests;
 use super::session::Session;
@@ -56,7 +55,7 @@ pub(super) async fn follow<R: Requests>(
     floors: &HashMap<StreamId, i64>,
     (stream, have): Following,
 ) -> Result<Result<()>, Close> {
-    let who = session.who().ok_or(Close::new(close::UNAUTHENTICATED, "connect first"))?;
+    let who = session.who().ok_or(Close::new(Close::UNAUTHENTICATED, "connect first"))?;
     let floor = match floors.get(&stream) {
         Some(floor) => Ok(*floor),
         None => requests.may_follow(who, stream).await,
@@ -118,5 +117,5 @@ pub(super) async fn floors_of<R: Requests>(
 
 /// What cannot be read now may be read later.
 pub(super) fn away() -> Close {
-    Close::new(close::STORE, "history_unavailable")
+    Close::new(Close::STORE, "history_unavailable")
 }

@@ -1,18 +1,17 @@
 //! What travels to clients, shared by all transports and encoded once for each of them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::close::is_final;
 use super::offset::Offset;
 use super::wire::{self, Close};
-use crate::ids::{EntryId, StreamId, UserId};
+use crate::ids::StreamId;
 use crate::storage::streams::{Entered, Why};
 
 /// How a client speaks.
@@ -44,6 +43,9 @@ pub const OPS: [&str; 15] = [
     "user_online",
     "volatile",
 ];
+
+/// The question whether a client is still there, for each protocol.
+const PINGS: [&[u8]; 3] = [b"\x81\x0d{\"op\":\"ping\"}", b"\x81\x012", b":\n\n"];
 
 /// How far a client has heard a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,8 @@ impl Chunk {
         for entry in entries {
             let offset = Offset { stream: at, epoch, seq: entry.seq, at: entry.created_at };
             let offset = (protocol != Protocol::Native).then(|| offset.to_string());
-            protocol.put(&mut out, "event", heard_as(&entry.kind), &event(at, epoch, entry), offset.as_deref());
+            let name = if entry.kind == "message" { "new_message" } else { &entry.kind };
+            protocol.put(&mut out, "event", name, &event(at, epoch, entry), offset.as_deref());
             (frames, mark) = (frames + 1, Some(Mark { stream: at, seq: entry.seq }));
         }
         Chunk { bytes: out.freeze(), frames, mark, replaces: None }
@@ -121,13 +124,8 @@ impl Chunk {
     }
 
     /// Asks whether a client is still there.
-    pub const fn ping(protocol: Protocol) -> Chunk {
-        let ping: &[u8] = match protocol {
-            Protocol::Native => b"\x81\x0d{\"op\":\"ping\"}",
-            Protocol::SocketIo => b"\x81\x012",
-            Protocol::Sse => b":\n\n",
-        };
-        Chunk::new(Bytes::from_static(ping), 1)
+    pub fn ping(protocol: Protocol) -> Chunk {
+        Chunk::new(Bytes::from_static(PINGS[protocol as usize]), 1)
     }
 }
 
@@ -152,47 +150,22 @@ pub const fn word(why: Why) -> &'static str {
     }
 }
 
-/// What Socket.IO and `EventSource` clients know a kind of entry by.
-fn heard_as(kind: &str) -> &str {
-    match kind {
-        "message" => "new_message",
-        kind => kind,
-    }
-}
-
-/// A text as JSON.
-pub fn quoted(text: &str) -> String {
+/// A text, or what is told as one, as JSON.
+pub fn quoted<T: Serialize + ?Sized>(text: &T) -> String {
     serde_json::to_string(text).expect("a text is JSON")
 }
 
 fn event(stream: StreamId, epoch: i64, entry: &Entered) -> String {
-    #[derive(Serialize)]
-    struct Event<'a> {
-        stream: StreamId,
-        epoch: i64,
-        seq: i64,
-        id: EntryId,
-        kind: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        sender: Option<UserId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        client_id: Option<&'a str>,
-        at: DateTime<Utc>,
-        body: &'a RawValue,
-    }
+    let Entered { seq, id, .. } = entry;
+    let sender = entry.sender_id.map(|it| format!(r#","sender":"{it}""#)).unwrap_or_default();
+    let client_id = entry.client_id.as_ref().map(|it| format!(r#","client_id":{}"#, quoted(it))).unwrap_or_default();
+    let (kind, at) = (quoted(&entry.kind), quoted(&entry.created_at));
     // An object goes as it is; everything else is a text.
-    let object = entry.body.starts_with('{').then(|| serde_json::from_str(&entry.body).ok()).flatten();
-    let text;
-    let body = match object {
-        Some(object) => object,
-        None => {
-            text = RawValue::from_string(quoted(&entry.body)).expect("a quoted text is JSON");
-            &*text
-        }
-    };
-    let Entered { seq, id, ref kind, sender_id: sender, ref client_id, created_at: at, .. } = *entry;
-    let client_id = client_id.as_deref();
-    serde_json::to_string(&Event { stream, epoch, seq, id, kind, sender, client_id, at, body }).expect("it is JSON")
+    let is_object = entry.body.starts_with('{') && serde_json::from_str::<&RawValue>(&entry.body).is_ok();
+    let body = if is_object { Cow::Borrowed(&*entry.body) } else { quoted(&entry.body).into() };
+    format!(
+        r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq},"id":"{id}","kind":{kind}{sender}{client_id},"at":{at},"body":{body}}}"#
+    )
 }
 
 impl Protocol {
@@ -224,7 +197,7 @@ impl Protocol {
     pub fn close(self, close: &Close) -> Bytes {
         match self {
             // A stock client that is only cut off comes back at once, and with the same.
-            Protocol::SocketIo if is_final(close.code) => {
+            Protocol::SocketIo if close.is_final() => {
                 return [wire::frame(wire::TEXT, b"41"), close.frame()].concat().into();
             }
             Protocol::SocketIo | Protocol::Native => return close.frame(),

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::close;
 use super::frames::{Chunk, Protocol};
 use super::session::Session;
 use super::wire::Close;
@@ -68,29 +67,25 @@ impl Heartbeat {
         session.heard.store(self.now(), Relaxed);
         session.pinged.store(self.now(), Relaxed);
         session.ping_every_ms.store(self.ping_every_ms, Relaxed);
-        self.put(session, self.ping_every_ms);
+        self.look_in(session, self.ping_every_ms);
     }
 
     /// Gives a session that closes its last seconds.
     pub(super) fn bid_farewell(&self, session: &Arc<Session>) {
         session.heard.store(self.now(), Relaxed);
-        self.put(session, CLOSE_WITHIN_MS);
-    }
-
-    /// Looks at a session again after a while.
-    pub(super) fn look_in(&self, session: &Arc<Session>, wait: Duration) {
-        self.put(session, wait.as_millis() as u32);
+        self.look_in(session, CLOSE_WITHIN_MS);
     }
 
     /// Agrees on how often a client is asked: as it wishes, between a fifth of the setting and the setting.
     pub(super) fn agree(&self, session: &Arc<Session>, wish_ms: u32) -> u32 {
         let agreed = wish_ms.clamp(self.ping_every_ms / 5, self.ping_every_ms);
         session.ping_every_ms.store(agreed, Relaxed);
-        self.put(session, agreed);
+        self.look_in(session, agreed);
         agreed
     }
 
-    fn put(&self, session: &Arc<Session>, wait_ms: u32) {
+    /// Looks at a session again after a while.
+    pub(super) fn look_in(&self, session: &Arc<Session>, wait_ms: u32) {
         let ticks = (wait_ms / self.tick_ms).clamp(1, SLOTS as u32 - 1);
         let slot = (self.now() / self.tick_ms + ticks) as usize % SLOTS;
         self.slots.lock()[slot].push(Arc::downgrade(session));
@@ -104,7 +99,7 @@ impl Heartbeat {
             let due = std::mem::take(&mut self.slots.lock()[tick as usize % SLOTS]);
             for session in due.iter().filter_map(Weak::upgrade) {
                 if let Some(wait_ms) = self.look(&session, now) {
-                    self.put(&session, wait_ms);
+                    self.look_in(&session, wait_ms);
                 }
             }
         }
@@ -119,31 +114,28 @@ impl Heartbeat {
             let spread = (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let after_ms = (spread * u64::from(COME_BACK_OVER_MS)) >> 32;
             session.send(&Chunk::told(session.protocol, "reconnect", &format!(r#"{{"after_ms":{after_ms}}}"#)));
-            session.close(&Close::new(close::RESTART, "restart"));
+            session.close(&Close::new(Close::RESTART, "restart"));
         }
     }
 
     /// Decides about one session; returns when to look again.
     fn look(&self, session: &Arc<Session>, now: u32) -> Option<u32> {
         let since = |then: &AtomicU32| now.wrapping_sub(then.load(Relaxed));
-        let (open, over) = session.outbox(|outbox| (outbox.is_open(), outbox.was_cut()));
-        if over {
-            session.cut();
-            return None;
-        }
-        if !open {
-            let left = CLOSE_WITHIN_MS.checked_sub(since(&session.heard)).filter(|it| *it > 0);
-            if left.is_none() {
+        let closes_in = CLOSE_WITHIN_MS.saturating_sub(since(&session.heard));
+        match session.outbox(|outbox| (outbox.is_open(), outbox.was_cut())) {
+            (true, _) => {}
+            (_, false) if closes_in > 0 => return Some(closes_in),
+            _ => {
                 session.cut();
+                return None;
             }
-            return left;
         }
         let mut next = u32::MAX;
         let until = session.until.load(Relaxed);
         if until != 0 {
             let left = until.wrapping_sub(now);
             if left as i32 <= 0 {
-                session.close(&Close::new(close::UNAUTHENTICATED, "signed_out"));
+                session.close(&Close::new(Close::UNAUTHENTICATED, "signed_out"));
                 return None;
             }
             next = if left > WARN_BEFORE_MS { left - WARN_BEFORE_MS } else { left };

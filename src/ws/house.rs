@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::Sockets;
 use super::calls::{self, Asked};
-use super::following::{Following, follow_all};
+use super::following::Following;
 use super::frames::{Chunk, Protocol};
 use super::offset::Offset;
 use super::presence::Followers;
@@ -22,7 +23,6 @@ use super::socketio::{Engines, Lobby, Peer};
 use super::topic::BATCH_ENTRIES_MAX;
 use super::topics::Position;
 use super::wire::Close;
-use super::{Sockets, close};
 use crate::actors::Actors;
 use crate::actors::auth::Person;
 use crate::actors::auth::doors::Cut;
@@ -73,11 +73,9 @@ impl Live {
         let house = Arc::new(House(Arc::new(inner)));
         let (heeding, listening) = (house.clone(), sockets.clone());
         sockets.root.keep("cuts", move |_| heeding.clone().heed(listening.clone(), heeding.0.actors.auth.listen()));
-        let joined = house.clone();
-        let _ =
-            sockets.topics.joined.set(Box::new(move |session, following| joined.clone().joined(session, following)));
+        house.heed_entries(&sockets.topics);
         let lobby = Arc::new(Lobby(house.clone()));
-        Live { house, stock: Engines::new(sockets, move |it| Peer::new(it, &lobby)) }
+        Live { house, stock: Engines::new(sockets, move |_| Peer::new(&lobby)) }
     }
 }
 
@@ -94,7 +92,7 @@ impl House {
 
     /// Closes the sessions of whoever is cut off, on this node or another.
     async fn heed(self: Arc<Self>, sockets: Arc<Sockets>, mut cuts: Receiver<Cut>) {
-        let (roll, gone) = (&sockets.roll, Close::new(close::UNAUTHENTICATED, "signed_out"));
+        let (roll, gone) = (&sockets.roll, Close::new(Close::UNAUTHENTICATED, "signed_out"));
         let (auth, mut heard) = (&self.0.actors.auth, Err(RecvError::Lagged(0)));
         loop {
             match heard {
@@ -118,15 +116,6 @@ impl House {
         };
         let left = u64::try_from(claims.exp - now.timestamp()).unwrap_or_default();
         Ok(Known { holder: claims.holder(), lives: Some(Duration::from_secs(left)) })
-    }
-
-    /// Lets a session hear a conversation that its person has come into, unless they are out again.
-    fn joined(self: Arc<Self>, session: &Arc<Session>, following: Following) {
-        let (session, root) = (session.clone(), session.sockets.root.clone());
-        root.task("topics", async move {
-            let followed = follow_all(&*self, &session, &HashMap::new(), vec![following]).await;
-            followed.unwrap_or_else(|close| session.close(&close));
-        });
     }
 
     async fn settled(self, session: Arc<Session>, streams: Vec<Following>) -> Result<()> {
@@ -187,7 +176,7 @@ impl Requests for House {
         self.0.actors.auth.still_lets_in(&holder)?;
         session.device.get_or_init(|| {
             let (presence, user) = (self.0.actors.presence.clone(), holder.person.user);
-            let device = presence.arrive(user, session.kind());
+            let device = presence.arrive(user, *session.kind.lock());
             session.at_end(move |session| presence.leave(user, device, session.silent_for()));
             device
         });

@@ -10,14 +10,13 @@
 mod bonds;
 pub mod calls;
 mod chat_calls;
-pub mod close;
 mod fanout;
 pub mod following;
 pub mod frames;
 pub mod heartbeat;
 pub mod house;
-mod members;
 pub mod native;
+mod newcomers;
 pub mod offset;
 pub mod outbox;
 pub mod presence;
@@ -34,20 +33,20 @@ pub mod wire;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{StatusCode, Version};
-use tokio::sync::watch;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use hyper::{Request, StatusCode};
+use tokio_tungstenite::tungstenite::error::{Error as HandshakeError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
 use self::heartbeat::Heartbeat;
 use self::offset::Offset;
-use self::outbox::Room;
 use self::recall::Recall;
 use self::requests::Talk;
 use self::roll::Roll;
@@ -79,8 +78,6 @@ pub struct Sockets {
     /// Everything that somebody listens to.
     pub topics: Topics,
     heartbeat: Heartbeat,
-    room: Room,
-    stop: OnceLock<()>,
 }
 
 impl Sockets {
@@ -88,13 +85,11 @@ impl Sockets {
     pub fn start(root: &Root, clock: &Clock, config: SocketsConfig, history: History) -> Arc<Sockets> {
         let sockets = Arc::new(Sockets {
             heartbeat: Heartbeat::new(&config, clock),
-            room: Room { bytes_max: config.outbox_bytes_max, frames_max: config.outbox_frames_max },
             topics: Topics::new(root, history, config.replay_entries_max),
             roll: Roll::default(),
             recall: Recall::default(),
             root: root.clone(),
             clock: clock.clone(),
-            stop: OnceLock::new(),
             config,
         });
         let beating = sockets.clone();
@@ -117,16 +112,9 @@ impl Sockets {
         age <= self.config.recovers_within
     }
 
-    /// Hears of the server's stop from the first socket that comes: then everybody is sent away, to come back.
-    fn heed(self: &Arc<Self>, stopping: &watch::Receiver<bool>) {
-        self.stop.get_or_init(|| {
-            let (sockets, mut stopping) = (self.clone(), stopping.clone());
-            self.root.task("heartbeat", async move {
-                if stopping.wait_for(|stop| *stop).await.is_ok() {
-                    sockets.heartbeat.send_away();
-                }
-            });
-        });
+    /// Sends everybody away, to come back: the server stops.
+    pub(crate) fn send_away(&self) {
+        self.heartbeat.send_away();
     }
 }
 
@@ -136,7 +124,7 @@ pub struct Upgrade {
     pub address: IpAddr,
     /// What sends it, as far as it says.
     pub device: DeviceKind,
-    accept: HeaderValue,
+    accept: Response<()>,
     link: Arc<Link>,
 }
 
@@ -150,28 +138,15 @@ impl Upgrade {
         let trace = telemetry::trace();
         let session = move |taken| telemetry::traced(trace, session(taken)).boxed();
         *self.link.session.lock() = Some(Box::new(session));
-        let websocket = HeaderValue::from_static("websocket");
-        let upgrade = HeaderValue::from_static("upgrade");
-        let headers =
-            [(header::CONNECTION, upgrade), (header::UPGRADE, websocket), (header::SEC_WEBSOCKET_ACCEPT, self.accept)];
-        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+        self.accept.map(|()| Body::empty())
     }
-}
 
-impl Upgrade {
-    /// Answers the handshake; the session gets the socket once the answer has gone, and `greet` has the first word.
-    pub(crate) fn converse<T: Talk>(
-        self,
-        session: Arc<Session>,
-        talk: Arc<T>,
-        greet: impl FnOnce(&T) + Send + 'static,
-    ) -> Response {
+    /// Answers the handshake; the session gets the socket once the answer has gone, and says what waits.
+    pub(crate) fn converse<T: Talk>(self, session: Arc<Session>, talk: Arc<T>) -> Response {
         self.take_over(move |taken| async move {
-            session.sockets.heed(&taken.stopping);
             let reader = Reader::new(session.sockets.config.message_bytes_max);
             if session.attach(taken.stream).is_ok() {
-                greet(&talk);
-                socket::converse(session, talk, reader, taken.early.to_vec(), Vec::new()).await;
+                socket::converse(session, talk, reader, taken.early.to_vec()).await;
             }
         })
     }
@@ -181,51 +156,34 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let headers = &parts.headers;
         let about = About::of(parts);
-        if parts.version != Version::HTTP_11 {
-            return Err(Error::Malformed("a handshake needs HTTP/1.1").into());
+        let accept = create_response(&Request::from_parts(parts.clone(), ())).map_err(|error| refused(&error))?;
+        let text = |name| parts.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        if parts.headers.get_all(header::SEC_WEBSOCKET_KEY).iter().nth(1).is_some() {
+            return Err(Error::Malformed("a handshake has one key").into());
         }
-        if !has_word(headers, &header::UPGRADE, "websocket") || !has_word(headers, &header::CONNECTION, "upgrade") {
-            let websocket = HeaderValue::from_static("websocket");
-            return Err(required("this speaks WebSocket").with(header::UPGRADE, websocket));
-        }
-        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|it| it != "13") {
-            let version = HeaderValue::from_static("13");
-            return Err(required("this speaks version 13").with(header::SEC_WEBSOCKET_VERSION, version));
-        }
-        let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-        let key = keys.next().filter(|it| keys.next().is_none() && is_key(it.as_bytes()));
-        let key = key.ok_or(Error::Malformed("the key of the handshake is not valid"))?;
-        if let Some(origin) = headers.get(header::ORIGIN).filter(|it| !about.link.shell.allows_origin(it)) {
-            let host = headers.get(header::HOST).map(text).unwrap_or_default();
-            if text(origin).split_once("://").is_none_or(|it| !it.1.eq_ignore_ascii_case(host)) {
+        if parts.headers.get(header::ORIGIN).is_some_and(|it| !about.link.shell.allows_origin(it)) {
+            let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+            if origin.split_once("://").is_none_or(|it| !it.1.eq_ignore_ascii_case(host)) {
                 return Err(Error::Forbidden("pages of this origin may not connect").into());
             }
         }
-        let accept = derive_accept_key(key.as_bytes());
-        let accept = HeaderValue::from_str(&accept).expect("base64 is header text");
-        let agent = headers.get(header::USER_AGENT).map(text).unwrap_or_default();
-        Ok(Upgrade { accept, device: DeviceKind::of(agent), address: about.address, link: about.link.clone() })
+        let device = DeviceKind::of(text(header::USER_AGENT));
+        Ok(Upgrade { accept, device, address: about.address, link: about.link.clone() })
     }
 }
 
-fn required(why: &'static str) -> Refusal {
-    Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", why)
-}
-
-/// Sixteen bytes in base64.
-fn is_key(key: &[u8]) -> bool {
-    let (digits, end) = key.split_at_checked(22).unwrap_or_default();
-    end == b"==" && digits.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/'))
-}
-
-fn has_word(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
-    headers.get_all(name).iter().any(|line| text(line).split(',').any(|it| it.trim().eq_ignore_ascii_case(word)))
-}
-
-fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or_default()
+fn refused(error: &HandshakeError) -> Refusal {
+    match error {
+        HandshakeError::Protocol(
+            ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader
+            | ProtocolError::MissingSecWebSocketVersionHeader,
+        ) => Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this speaks WebSocket in version 13")
+            .with(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+        _ => Error::Malformed("the handshake is not valid").into(),
+    }
 }
 
 #[cfg(test)]

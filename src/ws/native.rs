@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -10,10 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::close;
 use super::following::{Following, floors_of, follow, follow_all, settle};
 use super::frames::{Chunk, Protocol};
-use super::requests::{Proof, Requests, Talk, Turn, sign_in, too_often};
+use super::requests::{Proof, Requests, TOO_OFTEN, Talk, sign_in};
 use super::session::Session;
 use super::topics::Position;
 use super::wire::{Close, Incoming};
@@ -25,7 +25,6 @@ use crate::ids::StreamId;
 /// Everything that a client may say.
 pub const OPS: [&str; 7] = ["connect", "follow", "ping", "pong", "request", "token", "unfollow"];
 
-const DEPTH_MAX: usize = 32;
 const NO_STREAM: Error = Error::Malformed("a stream is needed");
 
 /// Answers a handshake and serves the client that follows.
@@ -34,9 +33,9 @@ const NO_STREAM: Error = Error::Malformed("a stream is needed");
 /// When there is no place for it.
 pub fn serve<R: Requests>(upgrade: Upgrade, sockets: &Arc<Sockets>, requests: &Arc<R>) -> Result<Response, Refusal> {
     let session = Session::open(sockets, Protocol::Native, upgrade.address)?;
-    session.is_a(upgrade.device);
+    *session.kind.lock() = upgrade.device;
     let native = Native { requests: requests.clone(), asked: AtomicBool::default() };
-    Ok(upgrade.converse(session, Arc::new(native), |_| ()))
+    Ok(upgrade.converse(session, Arc::new(native)))
 }
 
 /// One client of ours.
@@ -68,55 +67,34 @@ struct Said<'a> {
 }
 
 /// A stream to follow; without a position, from its end.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Deserialize)]
 struct Place {
     stream: StreamId,
     epoch: Option<i64>,
     seq: Option<i64>,
 }
 
-impl Place {
-    fn following(&self) -> Following {
-        (self.stream, self.epoch.zip(self.seq).map(|(epoch, seq)| Position { epoch, seq }))
-    }
+fn following(&Place { stream, epoch, seq }: &Place) -> Following {
+    (stream, epoch.zip(seq).map(|(epoch, seq)| Position { epoch, seq }))
 }
 
 impl<R: Requests> Talk for Native<R> {
-    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
-        let Incoming::Text(text) = message else { return Err(Close::new(close::UNSUPPORTED, "text only")) };
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close> {
+        let Incoming::Text(text) = message else { return Err(Close::new(Close::UNSUPPORTED, "text only")) };
         let (id, done) = match read(text) {
-            Ok(said) => (said.id, if from.allow() { self.act(from, said, turn)? } else { Err(too_often()) }),
+            Ok(said) => (said.id, if from.allow() { self.act(from, said)? } else { Err(TOO_OFTEN) }),
             Err(error) => (None, Err(error)),
         };
         if let Err(error) = &done {
-            turn.answers.extend(Some(refused(id, error)));
+            from.queue(refused(id, error));
         }
         from.count(done.is_ok())
     }
 }
 
 fn read(text: &str) -> Result<Said<'_>> {
-    let object = text.trim_start().starts_with('{') && !is_deep(text);
-    let said = serde_json::from_str(text).ok().filter(|_| object);
-    said.ok_or(Error::Malformed(
-        "the frame is no object with an op, a field has another type, or it is nested too deep",
-    ))
-}
-
-/// Counts brackets outside of texts: a parser that follows them in has to be bounded.
-fn is_deep(text: &str) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    text.bytes().any(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > DEPTH_MAX
-    })
+    let said = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'));
+    said.ok_or(Error::Malformed("the frame is no object with an op, or a field has another type"))
 }
 
 /// A frame, without the fields that say nothing.
@@ -140,79 +118,75 @@ fn refused(id: Option<u64>, error: &Error) -> Chunk {
 }
 
 /// An answer as a frame.
-fn reply(id: Option<u64>, body: &str) -> Chunk {
-    let id = id.map(|it| format!(r#""id":{it},"#)).unwrap_or_default();
-    Chunk::told(Protocol::Native, "reply", &format!(r#"{{{id}"body":{body}}}"#))
+fn answer(id: Option<u64>, done: Result<impl Display>) -> Chunk {
+    let number = id.map(|id| format!(r#""id":{id},"#)).unwrap_or_default();
+    let reply = |body| Chunk::told(Protocol::Native, "reply", &format!(r#"{{{number}"body":{body}}}"#));
+    done.map_or_else(|error| refused(id, &error), reply)
 }
 
 impl<R: Requests> Native<R> {
     /// Does what a frame says. The inner result is an answer, the outer one the end.
-    fn act(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<Result<()>, Close> {
+    fn act(&self, from: &Arc<Session>, said: Said<'_>) -> Result<Result<()>, Close> {
         let (asked, signed_in, id) = (self.asked.load(Relaxed), from.who().is_some(), said.id);
         Ok(match &*said.op {
             "pong" => Ok(()),
             "ping" => {
-                turn.answers.extend(Some(Chunk::told(Protocol::Native, "pong", "{}")));
+                from.queue(Chunk::told(Protocol::Native, "pong", "{}"));
                 Ok(())
             }
-            "connect" if asked => return Err(Close::new(close::OUT_OF_TURN, "connected already")),
+            "connect" if asked => return Err(Close::new(Close::OUT_OF_TURN, "connected already")),
             "connect" => {
-                let begun = self.sign_in(from, said, turn);
+                let begun = self.sign_in(from, said);
                 self.asked.store(begun.is_ok(), Relaxed);
                 begun
             }
-            _ if !asked => return Err(Close::new(close::UNAUTHENTICATED, "connect first")),
+            _ if !asked => return Err(Close::new(Close::UNAUTHENTICATED, "connect first")),
             _ if !signed_in => Err(Error::Unauthenticated("wait for the answer to connect")),
-            "token" => self.sign_in(from, said, turn),
-            "request" => self.request(from, said, turn),
+            "token" => self.sign_in(from, said),
+            "request" => self.request(from, said),
             "follow" => said.stream.ok_or(NO_STREAM).and_then(|stream| {
                 let (session, requests) = (from.clone(), self.requests.clone());
-                let place = Place { stream, epoch: said.epoch, seq: said.seq };
-                turn.begin(from, async move {
-                    let following = place.following();
+                let following = following(&Place { stream, epoch: said.epoch, seq: said.seq });
+                from.begin(async move {
                     let followed = follow(&*requests, &session, &HashMap::new(), following).await?;
                     settle(&*requests, &session, vec![following]).await?;
-                    Ok(Some(followed.map_or_else(|error| refused(id, &error), |()| reply(id, "{}"))))
+                    Ok(Some(answer(id, followed.map(|()| "{}"))))
                 })
             }),
             "unfollow" => said.stream.ok_or(NO_STREAM).map(|stream| {
                 from.sockets.topics.leave(from, stream);
-                turn.answers.extend(Some(reply(id, "{}")));
+                from.queue(answer(id, Ok("{}")));
             }),
             _ => Err(Error::Malformed("there is no such op")),
         })
     }
 
     /// Signs in, and resumes what the first frame names; or goes on with another token.
-    fn sign_in(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
+    fn sign_in(&self, from: &Arc<Session>, said: Said<'_>) -> Result<()> {
         let proof = Proof::either(said.token, said.ticket)?;
         from.calls_itself(said.device);
         let (session, requests) = (from.clone(), self.requests.clone());
         let (id, wish, streams) = (said.id, said.ping_ms, said.streams);
-        turn.begin(from, async move {
+        from.begin(async move {
             let first = session.who().is_none();
-            match sign_in(&*requests, &session, proof).await.map(drop) {
-                Err(Error::Forbidden(why)) => return Err(Close::new(close::OUT_OF_TURN, why)),
+            match sign_in(&*requests, &session, proof).await {
+                Err(Error::Forbidden(why)) => return Err(Close::new(Close::OUT_OF_TURN, why)),
                 Err(error) if first => return Err(nobody(&session, id, &error)),
-                Err(error) => return Ok(Some(refused(id, &error))),
-                Ok(()) if !first => return Ok(Some(reply(id, "{}"))),
-                Ok(()) => {}
+                done if !first => return Ok(Some(answer(id, done.map(|_| "{}")))),
+                _ => session.send(&welcome(&session, id, wish)),
             }
-            session.send(&welcome(&session, id, wish));
             if let Some(who) = session.who().filter(|_| !streams.is_empty()) {
                 let floors = floors_of(&*requests, who, streams.len()).await?;
-                follow_all(&*requests, &session, &floors, streams.iter().map(Place::following).collect()).await?;
+                follow_all(&*requests, &session, &floors, streams.iter().map(following).collect()).await?;
             }
             Ok(None)
         })
     }
 
-    fn request(&self, from: &Arc<Session>, said: Said<'_>, turn: &mut Turn) -> Result<()> {
+    fn request(&self, from: &Arc<Session>, said: Said<'_>) -> Result<()> {
         let name = said.name.ok_or_else(|| Error::invalid("name", "is needed"))?;
-        let (answer, id) = (self.requests.call(from, &name, said.body.unwrap_or(RawValue::NULL)), said.id);
-        turn.begin(from, async move {
-            Ok(Some(answer.await.map_or_else(|error| refused(id, &error), |body| reply(id, &body))))
-        })
+        let (called, id) = (self.requests.call(from, &name, said.body.unwrap_or(RawValue::NULL)), said.id);
+        from.begin(async move { Ok(Some(answer(id, called.await))) })
     }
 }
 
@@ -220,8 +194,8 @@ impl<R: Requests> Native<R> {
 fn nobody(session: &Arc<Session>, id: Option<u64>, error: &Error) -> Close {
     session.send(&refused(id, error));
     match error.retry_after() {
-        Some(_) => Close::new(close::STORE, "sign_in_unavailable"),
-        None => Close::new(close::UNAUTHENTICATED, error.code()),
+        Some(_) => Close::new(Close::STORE, "sign_in_unavailable"),
+        None => Close::new(Close::UNAUTHENTICATED, error.code()),
     }
 }
 

@@ -7,14 +7,16 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
-use std::task::Waker;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::frames::{Chunk, Mark};
 use super::recall::Marks;
-use super::wire;
+use crate::config::SocketsConfig;
 
 const SLICES_MAX: usize = 16;
 /// A queue that grew past this gives its memory back once it is empty.
@@ -29,15 +31,6 @@ enum Phase {
     Over,
 }
 
-/// How much may wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// Bytes.
-    pub bytes_max: usize,
-    /// Frames.
-    pub frames_max: usize,
-}
-
 /// What waits to be written.
 #[derive(Default)]
 pub struct Outbox {
@@ -47,10 +40,11 @@ pub struct Outbox {
     bytes: usize,
     frames: usize,
     phase: Phase,
-    client_closed: bool,
+    /// Whether the client's close frame was heard.
+    pub(super) client_closed: bool,
     delivered: Option<Mark>,
     /// What was told in which order, where that is to be known later.
-    marks: Option<Box<Marks>>,
+    pub(super) marks: Option<Arc<Mutex<Marks>>>,
     /// Whoever writes what is queued: the session's task, or an answer that takes it.
     task: Option<Waker>,
     /// Replays that wait for room.
@@ -60,58 +54,44 @@ pub struct Outbox {
 impl Outbox {
     /// Writes the chunk at once, or queues what the socket does not take.
     pub fn push(&mut self, io: Option<&TcpStream>, chunk: &Chunk) {
-        if self.phase != Phase::Open {
-            return;
-        }
-        self.note(chunk);
-        if self.queue.is_empty() {
+        let first = self.queue.is_empty();
+        if first && self.is_open() {
             match io.map(|io| io.try_write(&chunk.bytes)) {
                 Some(Ok(written)) if written == chunk.bytes.len() => {
+                    self.note(chunk);
                     return self.delivered = chunk.mark.or(self.delivered);
                 }
                 Some(Ok(written)) => self.written = written,
                 Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => return self.abandon(),
                 _ => {}
             }
+        }
+        self.queue(chunk.clone());
+        if first {
             self.wake();
         }
-        self.put(chunk.clone());
     }
 
     /// Queues without writing; the caller flushes later. A value that replaces one which still waits takes its place.
     pub fn queue(&mut self, chunk: Chunk) {
-        if self.phase == Phase::Open {
-            self.note(&chunk);
-            self.put(chunk);
-        }
-    }
-
-    fn note(&mut self, chunk: &Chunk) {
-        if let (Some(marks), Some(mark)) = (&mut self.marks, chunk.mark) {
-            marks.note(mark);
-        }
-    }
-
-    /// Begins to remember what is told.
-    pub(super) fn remember(&mut self) {
-        self.marks.get_or_insert_default();
-    }
-
-    /// What was told last, if it is remembered.
-    pub(super) fn marks(&self) -> Option<Marks> {
-        self.marks.as_deref().cloned()
-    }
-
-    fn put(&mut self, chunk: Chunk) {
-        let skip = usize::from(self.written > 0);
-        let replaced =
-            chunk.replaces.and_then(|key| self.queue.iter_mut().skip(skip).find(|it| it.replaces == Some(key)));
-        if let Some(old) = replaced {
-            self.bytes = self.bytes - old.bytes.len() + chunk.bytes.len();
-            *old = chunk;
+        if !self.is_open() {
             return;
         }
-        self.add(chunk);
+        self.note(&chunk);
+        let skip = usize::from(self.written > 0);
+        match self.queue.iter_mut().skip(skip).find(|it| it.replaces.is_some() && it.replaces == chunk.replaces) {
+            Some(old) => {
+                self.bytes = self.bytes - old.bytes.len() + chunk.bytes.len();
+                *old = chunk;
+            }
+            None => self.add(chunk),
+        }
+    }
+
+    fn note(&self, chunk: &Chunk) {
+        if let (Some(marks), Some(mark)) = (&self.marks, chunk.mark) {
+            marks.lock().note(mark);
+        }
     }
 
     fn add(&mut self, chunk: Chunk) {
@@ -178,40 +158,20 @@ impl Outbox {
         }
     }
 
-    /// Ends the conversation with a last word. What waits is dropped, except that a frame half on the wire is
-    /// finished: the last word in the middle of it would be read as its payload.
-    pub fn close(&mut self, last: Option<Bytes>) {
-        if self.phase != Phase::Open {
-            return;
-        }
-        let (written, first) = (self.written, self.queue.pop_front());
+    /// Ends the conversation with a last word. What waits is dropped, except that frames which are half on the wire
+    /// are finished: the last word in the middle of one would be read as its payload.
+    pub fn close(&mut self, last: Bytes) {
+        let written = self.written;
+        let begun = self.queue.pop_front().filter(|_| written > 0);
         self.drop_queue();
-        if let Some(first) = first.filter(|_| written > 0) {
-            let (_, end) = wire::frame_end(&first.bytes, written);
-            self.add(Chunk::new(first.bytes.slice(..end), 1));
-            self.written = written;
-        }
-        if let Some(last) = last {
-            self.add(Chunk::new(last, 1));
-        }
-        self.phase = Phase::Closing;
+        begun.into_iter().chain([Chunk::new(last, 1)]).for_each(|it| self.add(it));
+        (self.written, self.phase) = (written, Phase::Closing);
         self.wake();
     }
 
-    /// The position that the client has, as far as the socket knows.
+    /// The position that the client has when it has read what is on the wire.
     pub fn position(&self) -> Option<Mark> {
-        if let Some(Chunk { bytes, frames, mark: Some(mark), .. }) = self.queue.front().filter(|_| self.written > 0) {
-            let (whole, _) = wire::frame_end(bytes, self.written);
-            if whole > 0 {
-                return Some(Mark { seq: mark.seq - i64::from(frames - whole), ..*mark });
-            }
-        }
-        self.delivered
-    }
-
-    /// Notes that the client's close frame was heard.
-    pub fn client_closed(&mut self) {
-        self.client_closed = true;
+        self.queue.front().filter(|_| self.written > 0).and_then(|it| it.mark).or(self.delivered)
     }
 
     /// Gives the client up: the socket is broken, or its time is over.
@@ -231,11 +191,15 @@ impl Outbox {
         self.task.get_or_insert_with(|| task.clone()).clone_from(task);
     }
 
-    /// Notes whom to wake when there is room again.
-    pub fn await_room(&mut self, task: &Waker) {
-        if !self.waiting.iter().any(|it| it.will_wake(task)) {
-            self.waiting.push(task.clone());
+    /// Waits until one more batch may be added without risk of eviction. Returns whether anything may be.
+    pub fn poll_room(&mut self, config: &SocketsConfig, cx: &Context<'_>) -> Poll<bool> {
+        let room = self.bytes < config.outbox_bytes_max / 2 && self.frames < config.outbox_frames_max / 2;
+        if room || !self.is_open() {
+            return Poll::Ready(self.is_open());
         }
+        self.waiting.push(cx.waker().clone());
+        self.wake();
+        Poll::Pending
     }
 
     /// Wakes whoever writes.
@@ -248,7 +212,7 @@ impl Outbox {
         self.phase == Phase::Open
     }
 
-    /// Tells whether nothing waits.
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -269,13 +233,9 @@ impl Outbox {
     }
 
     /// Tells whether more waits than may.
-    pub fn overflows(&self, room: Room) -> bool {
-        self.phase == Phase::Open && (self.bytes - self.written > room.bytes_max || self.frames > room.frames_max)
-    }
-
-    /// Tells whether one more batch may be added without risk of eviction.
-    pub fn has_room(&self, room: Room) -> bool {
-        self.bytes < room.bytes_max / 2 && self.frames < room.frames_max / 2
+    pub fn overflows(&self, config: &SocketsConfig) -> bool {
+        let (bytes, frames) = self.depth();
+        self.is_open() && (bytes > config.outbox_bytes_max || frames > config.outbox_frames_max)
     }
 
     /// Waiting bytes and frames.

@@ -6,24 +6,30 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
+use ring::rand::{SecureRandom, SystemRandom};
 
-use super::close;
 use super::following::Following;
 use super::frames::Mark;
 use super::offset::Offset;
 use super::session::Session;
-use super::socketio::unguessable;
 use super::wire::Close;
-use crate::clock::Moment;
 use crate::ids::UserId;
 
 /// Clients that have left and are remembered.
 const LEFT_MAX: usize = 10_000;
 /// Places that are remembered of each.
 const MARKS_MAX: usize = 32;
+
+/// A name that nobody guesses.
+pub(super) fn unguessable() -> String {
+    let mut bytes = [0; 18];
+    SystemRandom::new().fill(&mut bytes).expect("the system has chance");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
 
 /// The last places that a client was told, in the order in which it was.
 #[derive(Clone, Debug, Default)]
@@ -53,15 +59,14 @@ impl Marks {
 struct Client {
     user: UserId,
     session: Weak<Session>,
-    /// Of one that has left.
-    marks: Marks,
+    marks: Arc<Mutex<Marks>>,
 }
 
 #[derive(Default)]
 struct State {
     clients: HashMap<String, Client>,
-    /// Those that have left, and when; some of them are back.
-    left: VecDeque<(Moment, String)>,
+    /// Those that have left; some of them are back.
+    left: VecDeque<String>,
 }
 
 /// Stock clients by the name that they come back with.
@@ -71,54 +76,39 @@ pub struct Recall(Arc<Mutex<State>>);
 impl Recall {
     /// Takes a client in under the name that it shows, or a new one. A session that still has the name has to go: it
     /// is the same client, which gave it up. Gives the name and what is remembered.
-    pub(super) fn enter(&self, shown: Option<String>, user: UserId, session: &Arc<Session>) -> (String, Marks) {
+    pub(super) fn enter(
+        &self,
+        shown: Option<String>,
+        user: UserId,
+        session: &Arc<Session>,
+    ) -> (String, Arc<Mutex<Marks>>) {
         let mut state = self.0.lock();
         let own = |it: &String| state.clients.get(it).is_none_or(|it| it.user == user);
         let pid = shown.filter(own).unwrap_or_else(unguessable);
-        let this = Arc::downgrade(session);
-        let client = Client { user, session: this.clone(), marks: Marks::default() };
-        let before = state.clients.insert(pid.clone(), client);
+        let before = state.clients.remove(&pid);
+        let marks = before.as_ref().map(|it| it.marks.clone()).unwrap_or_default();
+        let client = Client { user, session: Arc::downgrade(session), marks: marks.clone() };
+        state.clients.insert(pid.clone(), client);
         drop(state);
-        session.outbox(|outbox| outbox.remember());
-        let marks = before.map(|it| match it.session.upgrade() {
-            Some(old) => {
-                let marks = old.outbox(|outbox| outbox.marks());
-                old.close(&Close::new(close::DISPLACED, "came back elsewhere"));
-                marks.unwrap_or(it.marks)
-            }
-            None => it.marks,
-        });
-        let (all, name, within) = (self.0.clone(), pid.clone(), session.sockets.config.recovers_within);
-        session.at_end(move |session| {
-            let now = session.sockets.clock.moment();
-            let mut state = all.lock();
-            let client = state.clients.get_mut(&name).filter(|it| it.session.ptr_eq(&this));
-            if let (Some(client), Some(marks)) = (client, session.outbox(|outbox| outbox.marks())) {
-                client.marks = marks;
-                state.left.push_back((now, name));
-            }
-            state.forget(now, within);
-        });
-        (pid, marks.unwrap_or_default())
+        if let Some(old) = before.and_then(|it| it.session.upgrade()) {
+            old.close(&Close::new(Close::DISPLACED, "came back elsewhere"));
+        }
+        session.outbox(|outbox| outbox.marks = Some(marks.clone()));
+        let (all, name) = (self.0.clone(), pid.clone());
+        session.at_end(move |_| all.lock().leaves(name));
+        (pid, marks)
     }
 }
 
 impl State {
-    /// Forgets those that have left too long ago, and those that are too many.
-    fn forget(&mut self, now: Moment, within: Duration) {
-        while let Some((_, pid)) = self
-            .left
-            .pop_front_if(|it| now.since(it.0) > within)
-            .or_else(|| self.surplus().then(|| self.left.pop_front())?)
-        {
-            if self.clients.get(&pid).is_some_and(|it| it.session.strong_count() == 0) {
-                self.clients.remove(&pid);
-            }
+    /// Remembers one that leaves, and forgets the first of too many.
+    fn leaves(&mut self, pid: String) {
+        self.left.push_back(pid);
+        let surplus = self.left.len() > LEFT_MAX;
+        let first = if surplus { self.left.pop_front() } else { None };
+        if let Some(first) = first.filter(|it| self.clients.get(it).is_some_and(|it| it.session.strong_count() == 0)) {
+            self.clients.remove(&first);
         }
-    }
-
-    fn surplus(&self) -> bool {
-        self.left.len() > LEFT_MAX
     }
 }
 

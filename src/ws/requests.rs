@@ -2,24 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::close;
 use super::following::Following;
-use super::frames::Chunk;
 use super::offset::Offset;
 use super::session::Session;
-use super::wire::{self, Close, Incoming};
+use super::wire::{Close, Incoming};
 use crate::actors::auth::Person;
 use crate::actors::auth::tokens::Holder;
-use crate::clock::Moment;
-use crate::config::MessageRate;
 use crate::error::{Error, RETRY_AFTER, Result};
 use crate::ids::StreamId;
 
@@ -70,6 +63,15 @@ pub trait Requests: Send + Sync + 'static {
     fn call(&self, from: &Arc<Session>, name: &str, body: &RawValue) -> BoxFuture<'static, Result<String>>;
 }
 
+/// What understands a client: a protocol. Quick: it routes, and queues an answer or begins work.
+pub trait Talk: Send + Sync + 'static {
+    /// Hears one text or binary message.
+    ///
+    /// # Errors
+    /// The close frame that the client has earned.
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close>;
+}
+
 /// Signs a session in by what its client shows.
 ///
 /// # Errors
@@ -78,7 +80,7 @@ pub async fn sign_in<R: Requests>(requests: &R, session: &Arc<Session>, proof: P
     let Known { holder, lives } = requests.identify(proof).await?;
     session.sign_in(holder, lives)?;
     // On the roll now: whoever is cut off from here on is found there.
-    requests.arrived(session).inspect_err(|error| session.close(&Close::new(close::UNAUTHENTICATED, error.code())))?;
+    requests.arrived(session).inspect_err(|error| session.close(&Close::new(Close::UNAUTHENTICATED, error.code())))?;
     Ok(holder.person)
 }
 
@@ -97,111 +99,9 @@ impl Proof {
 }
 
 /// The answer to who says more than may be said at once.
-pub const fn too_often() -> Error {
-    Error::TooMany { retry_after: RETRY_AFTER }
-}
+pub(super) const TOO_OFTEN: Error = Error::TooMany { retry_after: RETRY_AFTER };
 
 /// The answer to a request that nobody knows.
 pub const fn unknown() -> Error {
     Error::Conflict { code: "unknown_request", detail: "there is no such request" }
-}
-
-/// Work that a message has begun; it ends in frames for its session, or in its end.
-pub type Work = BoxFuture<'static, Result<Option<Chunk>, Close>>;
-
-/// What understands a client: a protocol. Quick: it routes, and answers or begins work.
-pub trait Talk: Send + Sync + 'static {
-    /// Hears one text or binary message.
-    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close>;
-}
-
-/// What comes of the messages that one read brought.
-#[derive(Default)]
-pub struct Turn {
-    /// Answers; they leave in one write.
-    pub answers: Answers,
-    pub(super) work: Vec<Work>,
-}
-
-impl Turn {
-    /// Begins work, unless so much is under way for this client that one more has to wait for it.
-    ///
-    /// # Errors
-    /// When too much is under way.
-    pub fn begin<W>(&mut self, from: &Arc<Session>, work: W) -> Result<()>
-    where
-        W: Future<Output = Result<Option<Chunk>, Close>> + Send + 'static,
-    {
-        struct Place(Arc<Session>);
-        impl Drop for Place {
-            fn drop(&mut self) {
-                self.0.waiting.fetch_sub(1, Relaxed);
-            }
-        }
-        let place = Place(from.clone());
-        if from.waiting.fetch_add(1, Relaxed) as usize >= from.sockets.config.requests_waiting_max {
-            return Err(Error::unavailable("a place for one more request"));
-        }
-        self.work.push(
-            async move {
-                let _place = place;
-                work.await
-            }
-            .boxed(),
-        );
-        Ok(())
-    }
-}
-
-/// Answers to what one read brought.
-#[derive(Default)]
-pub struct Answers {
-    bytes: BytesMut,
-    frames: u32,
-}
-
-impl Answers {
-    /// Adds one frame.
-    pub fn put(&mut self, opcode: u8, payload: &[u8]) {
-        wire::put_frame(&mut self.bytes, opcode, payload);
-        self.frames += 1;
-    }
-
-    /// Adds frames that are encoded.
-    pub fn extend(&mut self, chunk: Option<Chunk>) {
-        if let Some(chunk) = chunk {
-            self.bytes.extend_from_slice(&chunk.bytes);
-            self.frames += chunk.frames;
-        }
-    }
-
-    /// All of them in one, if there are any.
-    pub fn chunk(self) -> Option<Chunk> {
-        (self.frames > 0).then(|| Chunk::new(self.bytes.freeze(), self.frames))
-    }
-}
-
-/// What a client may still send now.
-#[derive(Debug)]
-pub struct Bucket {
-    rate: Option<MessageRate>,
-    left: f32,
-    at: Moment,
-}
-
-impl Bucket {
-    /// Begins full; without a rate it never empties.
-    pub fn full(rate: Option<MessageRate>, at: Moment) -> Bucket {
-        Bucket { rate, left: rate.map_or(0.0, |it| it.burst as f32), at }
-    }
-
-    /// Takes one, if one is there.
-    pub fn take(&mut self, now: Moment) -> bool {
-        let Some(MessageRate { per_second, burst }) = self.rate else { return true };
-        self.left = (self.left + now.since(self.at).as_secs_f32() * per_second as f32).min(burst as f32);
-        self.at = now;
-        let taken = self.left >= 1.0;
-        self.left -= f32::from(u8::from(taken));
-        taken
-    }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 
-use super::close;
 use super::session::Session;
 use super::wire::Close;
 use crate::actors::auth::tokens::Holder;
@@ -19,34 +18,25 @@ pub struct Roll {
     by_user: Arc<DashMap<UserId, Vec<Weak<Session>>>>,
 }
 
-/// A place among those of an address; free again when it is dropped.
-pub struct Place {
-    by_address: Arc<DashMap<IpAddr, usize>>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.by_address.remove_if_mut(&self.address, |_, count| {
-            *count -= 1;
-            *count == 0
-        });
-    }
-}
-
 impl Roll {
-    /// Finds a place for one more from an address.
+    /// Finds a place for one more from an address. It is free again when what is given back is called.
     ///
     /// # Errors
     /// When there are as many as may be.
-    pub fn arrive(&self, address: IpAddr, places_max: usize) -> Result<Place> {
-        let address = household(address);
-        let mut count = self.by_address.entry(address).or_insert(0);
+    pub fn arrive(&self, address: IpAddr, places_max: usize) -> Result<impl FnOnce(&Session) + Send + 'static> {
+        let (by_address, address) = (self.by_address.clone(), household(address));
+        let mut count = by_address.entry(address).or_insert(0);
         if *count >= places_max {
             return Err(Error::TooMany { retry_after: RETRY_AFTER });
         }
         *count += 1;
-        Ok(Place { by_address: self.by_address.clone(), address })
+        drop(count);
+        Ok(move |_: &Session| {
+            by_address.remove_if_mut(&address, |_, count| {
+                *count -= 1;
+                *count == 0
+            });
+        })
     }
 
     /// Notes whose session this is. Above the limit the one that came first has to go.
@@ -60,7 +50,7 @@ impl Roll {
         let surplus = devices.len().saturating_sub(devices_max);
         let displaced: Vec<_> = devices.drain(..surplus).filter_map(|it| it.upgrade()).collect();
         drop(devices);
-        displaced.iter().for_each(|it| it.close(&Close::new(close::DISPLACED, "too_many_devices")));
+        displaced.iter().for_each(|it| it.close(&Close::new(Close::DISPLACED, "too_many_devices")));
         let by_user = self.by_user.clone();
         session.at_end(move |_| {
             by_user.remove_if_mut(&user, |_, devices| {
@@ -79,15 +69,13 @@ impl Roll {
 
     /// Closes every session whose holder is meant: those of one user, or of all.
     pub fn cut(&self, user: Option<UserId>, meant: impl Fn(&Holder) -> bool, close: &Close) {
-        let meant = |it: &Arc<Session>| it.holder().is_some_and(|it| meant(&it));
-        let cut: Vec<_> = match user {
-            Some(user) => self.of(user).into_iter().filter(meant).collect(),
+        let all = match user {
+            Some(user) => self.of(user),
             None => {
-                let all = self.by_user.iter();
-                all.flat_map(|it| it.iter().filter_map(Weak::upgrade).filter(meant).collect::<Vec<_>>()).collect()
+                self.by_user.iter().flat_map(|it| it.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect()
             }
         };
-        cut.iter().for_each(|it| it.close(close));
+        all.iter().filter(|it| it.holder().is_some_and(|it| meant(&it))).for_each(|it| it.close(close));
     }
 
     /// How many are connected.

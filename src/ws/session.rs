@@ -1,4 +1,5 @@
-//! One client: its outbox, the topics it follows, who it is. What reads from it stands in `socket.rs` and `socketio/`.
+//! One client: its outbox, the topics it follows, who it is. What carries it stands in `socket.rs`, `socketio/` and
+//! `sse.rs`.
 //!
 //! Written by: publishers, directly. Ends: once, by whoever notices first, and takes every bond along.
 
@@ -8,24 +9,24 @@ use std::io;
 use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::stream::FuturesUnordered;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Sockets;
-use super::bonds::Bonds;
-use super::close;
+use super::bonds::{Bonds, Work};
 use super::frames::{Chunk, Protocol};
 use super::outbox::Outbox;
-use super::requests::Bucket;
 use super::wire::Close;
 use crate::actors::auth::Person;
 use crate::actors::auth::tokens::Holder;
 use crate::actors::presence::rules::DeviceKind;
+use crate::clock::Moment;
+use crate::config::MessageRate;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 
@@ -40,8 +41,6 @@ const STRIKES_MAX: u32 = 10;
 pub struct Session {
     /// How it speaks.
     pub protocol: Protocol,
-    /// From where, seen past the proxies that are trusted.
-    pub address: IpAddr,
     /// What all sessions share.
     pub sockets: Arc<Sockets>,
     who: Mutex<Option<Holder>>,
@@ -52,13 +51,15 @@ pub struct Session {
     /// When what it showed is worth nothing any more; 0 when that is far off.
     pub(super) until: AtomicU32,
     pub(super) warned: AtomicBool,
-    pub(super) waiting: AtomicU32,
     strikes: AtomicU32,
-    bucket: Mutex<Bucket>,
+    /// When it has sent as little again as if it had sent nothing.
+    rested: Mutex<Moment>,
+    /// Requests under way; nothing is kept for a session that asks nothing.
+    pub(super) work: Mutex<Option<Box<FuturesUnordered<Work>>>>,
     io: OnceLock<TcpStream>,
-    outbox: Mutex<Outbox>,
+    pub(super) outbox: Mutex<Outbox>,
     /// What it is, as far as it says.
-    kind: Mutex<DeviceKind>,
+    pub(super) kind: Mutex<DeviceKind>,
     /// What presence knows it by.
     pub(super) device: OnceLock<u64>,
     /// Those of whom it hears whether they are here.
@@ -78,10 +79,9 @@ impl Session {
         if sockets.heartbeat.is_stopping() {
             return Err(Error::unavailable("this node"));
         }
-        let place = sockets.roll.arrive(address, sockets.config.sessions_per_address_max)?;
+        let leave = sockets.roll.arrive(address, sockets.config.sessions_per_address_max)?;
         let session = Arc::new(Session {
             protocol,
-            address,
             sockets: sockets.clone(),
             who: Mutex::default(),
             heard: AtomicU32::new(0),
@@ -89,9 +89,9 @@ impl Session {
             ping_every_ms: AtomicU32::new(0),
             until: AtomicU32::new(0),
             warned: AtomicBool::new(false),
-            waiting: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
-            bucket: Mutex::new(Bucket::full(sockets.config.messages, sockets.clock.moment())),
+            rested: Mutex::default(),
+            work: Mutex::default(),
             io: OnceLock::new(),
             outbox: Mutex::default(),
             kind: Mutex::default(),
@@ -100,7 +100,7 @@ impl Session {
             goodbye: AtomicBool::new(false),
             bonds: Mutex::new(Some(Bonds::default())),
         });
-        session.at_end(move |_| drop(place));
+        session.at_end(leave);
         sockets.heartbeat.welcome(&session);
         session.good_for(sockets.config.connect_within);
         Ok(session)
@@ -132,10 +132,10 @@ impl Session {
     }
 
     fn evict_if_slow(self: &Arc<Self>, outbox: MutexGuard<'_, Outbox>) {
-        if outbox.overflows(self.sockets.room) {
+        if outbox.overflows(&self.sockets.config) {
             let position = outbox.position().map_or(String::new(), |it| format!(" {} {}", it.stream, it.seq));
             drop(outbox);
-            self.close(&Close::new(close::SLOW_CONSUMER, format!("slow_consumer{position}")));
+            self.close(&Close::new(Close::SLOW_CONSUMER, format!("slow_consumer{position}")));
         }
     }
 
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Queues without writing, for a caller that holds a topic's lock and flushes after it.
-    pub(super) fn queue(&self, chunk: Chunk) {
+    pub fn queue(&self, chunk: Chunk) {
         self.outbox.lock().queue(chunk);
     }
 
@@ -160,9 +160,9 @@ impl Session {
     pub fn close(self: &Arc<Self>, close: &Close) {
         let mut outbox = self.outbox.lock();
         if outbox.is_open() {
-            outbox.close(Some(self.protocol.close(close)));
+            outbox.close(self.protocol.close(close));
             drop(outbox);
-            self.goodbye.fetch_or(!close::comes_back(close.code), Relaxed);
+            self.goodbye.fetch_or(!close.comes_back(), Relaxed);
             self.sockets.heartbeat.bid_farewell(self);
         }
     }
@@ -177,34 +177,12 @@ impl Session {
 
     /// Waits until a batch fits into the outbox. Returns whether the session still lives.
     pub(super) async fn room(&self) -> bool {
-        poll_fn(|cx| {
-            let mut outbox = self.outbox.lock();
-            if !outbox.is_open() {
-                return Poll::Ready(false);
-            }
-            if outbox.has_room(self.sockets.room) {
-                return Poll::Ready(true);
-            }
-            outbox.await_room(cx.waker());
-            outbox.wake();
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Notes what it is.
-    pub fn is_a(&self, kind: DeviceKind) {
-        *self.kind.lock() = kind;
+        poll_fn(|cx| self.outbox.lock().poll_room(&self.sockets.config, cx)).await
     }
 
     /// Notes what a client says that it is, if that is known here.
     pub(super) fn calls_itself(&self, device: Option<Value>) {
-        device.and_then(|it| serde_json::from_value(it).ok()).into_iter().for_each(|it| self.is_a(it));
-    }
-
-    /// What it is.
-    pub(super) fn kind(&self) -> DeviceKind {
-        *self.kind.lock()
+        device.and_then(|it| serde_json::from_value(it).ok()).into_iter().for_each(|it| *self.kind.lock() = it);
     }
 
     /// For how long nothing was heard of it; `None` if it said goodbye.
@@ -255,14 +233,23 @@ impl Session {
 
     /// Closes the session after a while, unless it is told otherwise before.
     fn good_for(self: &Arc<Self>, lives: Duration) {
-        let until = self.sockets.heartbeat.now().wrapping_add(lives.as_millis() as u32);
+        let lives_ms = lives.as_millis() as u32;
+        let until = self.sockets.heartbeat.now().wrapping_add(lives_ms);
         self.until.store(until.max(1), Relaxed);
-        self.sockets.heartbeat.look_in(self, lives);
+        self.sockets.heartbeat.look_in(self, lives_ms);
     }
 
     /// Takes one message off what the client may send now.
     pub fn allow(&self) -> bool {
-        self.bucket.lock().take(self.sockets.clock.moment())
+        let Some(MessageRate { per_second, burst }) = self.sockets.config.messages else { return true };
+        let (now, each) = (self.sockets.clock.moment(), Duration::from_secs(1) / per_second);
+        let mut rested = self.rested.lock();
+        let then = now.max(*rested).after(each);
+        let allowed = then.since(now) <= each * burst;
+        if allowed {
+            *rested = then;
+        }
+        allowed
     }
 
     /// Counts messages that could not be followed. After ten in a row the client is sent away.
@@ -272,7 +259,7 @@ impl Session {
     pub fn count(&self, followed: bool) -> Result<(), Close> {
         let strikes = if followed { 0 } else { self.strikes.load(Relaxed) + 1 };
         self.strikes.store(strikes, Relaxed);
-        if strikes < STRIKES_MAX { Ok(()) } else { Err(Close::new(close::POLICY, "too many bad messages")) }
+        if strikes < STRIKES_MAX { Ok(()) } else { Err(Close::new(Close::POLICY, "too many bad messages")) }
     }
 
     /// Ends the session: leaves all topics, and shuts the socket. A second time does nothing.
@@ -280,8 +267,9 @@ impl Session {
         // A statement of its own: this lock must not be held while a topic's is taken.
         let bonds = self.bonds.lock().take();
         let Some(bonds) = bonds else { return };
-        for (topic, page) in bonds.joined {
-            self.sockets.topics.remove(&topic, self, page);
+        drop(self.work.lock().take());
+        for (topic, member) in bonds.joined {
+            self.sockets.topics.remove(&topic, member);
         }
         let cut = self.outbox(|outbox| {
             let cut = outbox.was_cut();

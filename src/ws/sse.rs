@@ -4,17 +4,16 @@
 //! with every beat, which is how a client that is gone is noticed.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use futures_util::stream::poll_fn;
+use hyper::header::{self, HeaderMap};
 
 use super::Sockets;
+use super::bonds::End;
 use super::following::{away, follow_own};
 use super::frames::{Chunk, Mark, Protocol};
 use super::offset::Offset;
@@ -49,7 +48,7 @@ pub fn serve<R: Requests>(
     since: Option<Offset>,
 ) -> Result<Response> {
     let session = Session::open(sockets, Protocol::Sse, client.address)?;
-    session.is_a(DeviceKind::of(&client.device));
+    *session.kind.lock() = DeviceKind::of(&client.device);
     let answer = answer(session.clone());
     let left = u64::try_from(claims.exp - sockets.clock.now().timestamp()).unwrap_or_default();
     session.sign_in(claims.holder(), Some(Duration::from_secs(left)))?;
@@ -60,53 +59,24 @@ pub fn serve<R: Requests>(
         session.send(&Chunk::reset(mark, lost.epoch, Why::Expired, Protocol::Sse));
     }
     let (streams, requests) = (requests.streams(claims.holder().person, kept), requests.clone());
-    sockets.root.task("requests", async move {
-        let followed = match streams.await {
-            Ok(streams) => follow_own(&*requests, &session, streams).await,
-            Err(_) => Err(away()),
-        };
-        followed.unwrap_or_else(|close| session.close(&close));
-    });
+    let following = session.clone();
+    session.begin(async move {
+        let streams = streams.await.map_err(|_| away())?;
+        follow_own(&*requests, &following, streams).await.map(|()| None)
+    })?;
     Ok(answer)
 }
 
 /// Answers with everything that the session is told, until it ends.
 pub fn answer(session: Arc<Session>) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
         // A proxy that gathers answers would keep events back.
-        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, axum::body::Body::new(Events(session))).into_response()
-}
-
-struct Events(Arc<Session>);
-
-impl Body for Events {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.outbox(|outbox| {
-            outbox.attend(cx.waker());
-            let mut taken = outbox.take(BODY_BYTES);
-            match taken.len() {
-                0 if outbox.said_all() || outbox.was_cut() => Poll::Ready(None),
-                0 => Poll::Pending,
-                1 => Poll::Ready(taken.pop().map(|it| Ok(Frame::data(it)))),
-                _ => {
-                    let mut all = BytesMut::with_capacity(taken.iter().map(Bytes::len).sum());
-                    taken.iter().for_each(|it| all.extend_from_slice(it));
-                    Poll::Ready(Some(Ok(Frame::data(all.freeze()))))
-                }
-            }
-        })
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.0.end();
-    }
+    let end = End(session);
+    let events =
+        poll_fn(move |cx| end.0.poll_take(BODY_BYTES, cx).map(|it| it.map(|it| Ok::<_, Infallible>(it.concat()))));
+    (headers, Body::from_stream(events)).into_response()
 }

@@ -1,23 +1,21 @@
 //! A stream as its listeners hear it: what is published, and the join of replay and live.
 //!
 //! Two invariants, both under the topic's lock, which is never held while a socket is written:
-//! - `head`, the last entry handed to a fan-out, moves in the same step in which the fan-out takes its snapshot of the
-//!   members;
+//! - `head`, the last entry handed to a fan-out, moves in the same step in which the fan-out notes who is a member;
 //! - a session becomes a member only when everything up to `head` is in its outbox.
 //!
 //! So fan-outs (`fanout.rs`) bring a member every entry after its join, in order, and none before it.
 
-use std::collections::VecDeque;
-use std::pin::pin;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 
 use super::frames::{Chunk, Mark};
-use super::members::Members;
 use super::session::Session;
 use super::topics::{Followed, Position, Topics};
+use super::wire::Close;
 use crate::error::Result;
 use crate::ids::StreamId;
 use crate::storage::streams::{Entered, Why};
@@ -36,13 +34,8 @@ pub(super) enum Join {
     Reset(Why),
     /// The client has heard more than this topic.
     Ahead(Position),
-    /// The store has to be read first, never past `up_to`: what lies behind it will come live.
-    Missed {
-        from: Position,
-        up_to: i64,
-    },
-    /// The topic was forgotten meanwhile: open it anew.
-    Retired,
+    /// The store has to be read first, never past that place: what lies behind it will come live.
+    Missed(Position, i64),
 }
 
 /// A stream and its listeners.
@@ -50,13 +43,14 @@ pub struct Topic {
     /// Which one.
     pub id: StreamId,
     pub(super) state: Mutex<State>,
-    pub(super) moved: Notify,
     opened: OnceCell<()>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) members: Members,
+    /// By the number under which each joined: whoever joins later stands behind the others.
+    pub(super) members: BTreeMap<u64, Arc<Session>>,
+    pub(super) joined: u64,
     pub(super) epoch: i64,
     pub(super) head: i64,
     /// How far the stream is known to go.
@@ -69,14 +63,12 @@ pub(super) struct State {
     /// Values that are kept nowhere, the last of each kind.
     pub(super) told: Vec<(String, String)>,
     pub(super) is_open: bool,
-    pub(super) replaced: bool,
     pub(super) fanning_out: bool,
-    pub(super) retired: bool,
 }
 
 impl Topic {
     pub(super) fn new(id: StreamId) -> Arc<Topic> {
-        Arc::new(Topic { id, state: Mutex::default(), moved: Notify::new(), opened: OnceCell::new() })
+        Arc::new(Topic { id, state: Mutex::default(), opened: OnceCell::new() })
     }
 
     /// Opens the topic where its stream stands; once.
@@ -95,8 +87,12 @@ impl Topic {
     pub(super) fn publish(self: &Arc<Self>, topics: &Topics, epoch: i64, entries: &[Arc<Entered>]) {
         let mut state = self.state.lock();
         if state.is_open && epoch != state.epoch {
-            state.replaced |= epoch > state.epoch;
-            return self.start(topics, &mut state);
+            let replaced = epoch > state.epoch;
+            drop(state);
+            if replaced {
+                self.give_up(topics, &Close::new(Close::REPLACED, "history_replaced"));
+            }
+            return;
         }
         for entry in entries {
             state.known = state.known.max(entry.seq);
@@ -130,37 +126,35 @@ impl Topic {
 
     /// Starts a fan-out if there is something to do. A task of its own: a publisher that is killed leaves no hole.
     fn start(self: &Arc<Self>, topics: &Topics, state: &mut State) {
-        let behind = state.is_open && (state.known > state.head || state.replaced);
+        let behind = state.is_open && state.known > state.head;
         if (behind || !state.told.is_empty()) && !std::mem::replace(&mut state.fanning_out, true) {
             topics.root.task("topics", self.clone().fan_out(topics.clone()));
         }
     }
 
-    /// Makes a session a member if the recent entries close its distance to `head`.
+    /// Makes a session a member if the recent entries close its distance to `head`; the caller flushes it.
     pub(super) fn join(self: &Arc<Self>, session: &Arc<Session>, have: Option<Position>) -> Join {
-        if session.follows(self) {
-            return Join::Done(Followed::Already);
-        }
         let mut state = self.state.lock();
-        let (epoch, head) = (state.epoch, state.head);
+        let (epoch, head, number) = (state.epoch, state.head, state.joined + 1);
         let from = have.unwrap_or(Position { epoch, seq: head });
         let missed = match usize::try_from(head - from.seq) {
+            _ if session.follows(self) => return Join::Done(Followed::Already),
             _ if from.epoch != epoch => return Join::Reset(Why::Epoch),
             Err(_) => return Join::Ahead(from),
-            Ok(missed) if missed > one_write(state.recent.iter().rev()) => return Join::Missed { from, up_to: head },
+            Ok(missed) if missed > one_write(state.recent.iter().rev()) => return Join::Missed(from, head),
             Ok(missed) => missed,
         };
-        let first = state.recent.len() - missed;
-        let joined = state.admit(self, session, |state| {
-            if missed > 0 {
-                let entries = state.recent.range(first..).map(AsRef::as_ref);
-                session.queue(Chunk::of(self.id, epoch, entries, session.protocol));
-            }
-            session.queue(Chunk::resumed(Mark { stream: self.id, seq: head }, epoch, session.protocol));
-        });
-        drop(state);
-        session.flush();
-        joined
+        if let Err(followed) = session.note_joined(self, number) {
+            return Join::Done(followed);
+        }
+        if missed > 0 {
+            let entries = state.recent.range(state.recent.len() - missed..).map(AsRef::as_ref);
+            session.queue(Chunk::of(self.id, epoch, entries, session.protocol));
+        }
+        session.queue(Chunk::resumed(Mark { stream: self.id, seq: head }, epoch, session.protocol));
+        state.joined = number;
+        state.members.insert(number, session.clone());
+        Join::Done(Followed::Live)
     }
 
     /// Keeps what was read up to `head`, if nothing is kept: the next ones to come need not read it.
@@ -171,50 +165,10 @@ impl Topic {
         }
     }
 
-    /// Takes a session out. Returns whether nobody is left.
-    pub(super) fn remove(&self, session: &Session, page: usize) -> bool {
-        let mut state = self.state.lock();
-        state.members.remove(session, page);
-        state.members.count() == 0
-    }
-
-    pub(super) fn retire_if_empty(&self) -> bool {
-        let mut state = self.state.lock();
-        state.retired |= state.members.count() == 0;
-        state.retired
-    }
-
-    /// Waits until everything up to a place was handed to a fan-out.
-    pub(super) async fn reaches(&self, seq: i64) {
-        loop {
-            let mut moved = pin!(self.moved.notified());
-            moved.as_mut().enable();
-            if self.state.lock().head >= seq {
-                return;
-            }
-            moved.await;
-        }
-    }
-
     /// The life of the stream, and the last entry handed to members.
     pub fn head(&self) -> (i64, i64) {
         let state = self.state.lock();
         (state.epoch, state.head)
-    }
-}
-
-impl State {
-    fn admit(&mut self, topic: &Arc<Topic>, session: &Arc<Session>, greet: impl FnOnce(&State)) -> Join {
-        if self.retired {
-            return Join::Retired;
-        }
-        let page = self.members.open_page();
-        if let Err(followed) = session.note_joined(topic, page) {
-            return Join::Done(followed);
-        }
-        greet(self);
-        self.members.add(page, session.clone());
-        Join::Done(Followed::Live)
     }
 }
 

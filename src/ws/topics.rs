@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use super::following::Following;
+use super::fanout::Heed;
 use super::frames::{Chunk, Mark};
 use super::session::Session;
 use super::topic::{Join, Topic, one_write};
@@ -21,8 +21,9 @@ use crate::storage::streams::{Entered, Head, StreamStore, Why};
 
 /// Rows that one read of the store brings.
 const PAGE_ENTRIES: i64 = 256;
-/// How long a node may lag behind what a client has heard on another.
-const LAG_WITHIN: Duration = Duration::from_secs(2);
+/// How often a node that lags behind what a client has heard on another is looked at again: for two seconds.
+const LOOKS_MAX: u32 = 20;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A place that a client has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,23 +80,21 @@ impl History {
     }
 }
 
-/// What happens when there is one more stream for a session to hear.
-type Joined = Box<dyn Fn(&Arc<Session>, Following) + Send + Sync>;
-
 /// Every topic.
 #[derive(Clone)]
 pub struct Topics {
     all: Arc<DashMap<StreamId, Arc<Topic>>>,
     pub(super) history: History,
     pub(super) root: Root,
-    pub(super) joined: Arc<OnceLock<Joined>>,
+    /// What some entries mean for those who hear them.
+    pub(super) heed: Arc<OnceLock<Heed>>,
     replay_entries_max: i64,
 }
 
 impl Topics {
     /// No topic yet.
     pub fn new(root: &Root, history: History, replay_entries_max: i64) -> Topics {
-        Topics { all: Arc::default(), history, root: root.clone(), joined: Arc::default(), replay_entries_max }
+        Topics { all: Arc::default(), history, root: root.clone(), heed: Arc::default(), replay_entries_max }
     }
 
     /// How many there are.
@@ -103,8 +102,8 @@ impl Topics {
         self.all.len()
     }
 
-    fn get(&self, id: StreamId) -> Arc<Topic> {
-        self.all.entry(id).or_insert_with(|| Topic::new(id)).clone()
+    fn get(&self, id: StreamId) -> Option<Arc<Topic>> {
+        self.all.get(&id).map(|it| it.clone())
     }
 
     /// Brings a session from the position it has to live: what it missed, the marker, then every entry once. Without
@@ -113,27 +112,40 @@ impl Topics {
     /// # Errors
     /// When the history cannot be read: the session has to be closed, to come back later.
     pub async fn follow(&self, session: &Arc<Session>, id: StreamId, have: Option<Position>) -> Result<Followed> {
-        let (mut have, oldest) = (have, have);
+        let (mut have, oldest, mut looks) = (have, have, 0);
         loop {
-            let topic = self.get(id);
+            let topic = self.all.entry(id).or_insert_with(|| Topic::new(id)).clone();
             let opened = topic.open(self).await;
             if opened.is_err() {
-                self.retire(&topic);
+                self.retire(id);
             }
             opened?;
             if !session.room().await {
                 return Ok(Followed::Gone);
             }
-            match topic.join(session, have) {
-                Join::Done(followed) => return Ok(followed),
-                Join::Retired => {}
-                Join::Reset(why) => return Ok(self.reset(session, &topic, why)),
-                Join::Ahead(position) => {
-                    if let Some(why) = self.catch_up(&topic, position).await? {
-                        return Ok(self.reset(session, &topic, why));
-                    }
+            // Nobody joins a topic that was forgotten meanwhile.
+            let here = self.all.get(&id).filter(|it| Arc::ptr_eq(it, &topic));
+            let Some(joined) = here.map(|it| it.join(session, have)) else { continue };
+            match joined {
+                Join::Done(followed) => {
+                    session.flush();
+                    return Ok(followed);
                 }
-                Join::Missed { from, up_to } => {
+                Join::Reset(why) => return Ok(self.reset(session, &topic, why)),
+                // Of another life, or of this one by another node.
+                Join::Ahead(position) => match self.history.head(id).await? {
+                    Head { epoch, .. } if epoch != position.epoch => {
+                        return Ok(self.reset(session, &topic, Why::Epoch));
+                    }
+                    Head { head, .. } if head < position.seq => return Ok(self.reset(session, &topic, Why::Ahead)),
+                    _ if looks == LOOKS_MAX => return Err(Error::unavailable("the end of the stream")),
+                    Head { head, .. } => {
+                        topic.hint(self, head);
+                        looks += 1;
+                        sleep(LOOK_AGAIN_AFTER * looks).await;
+                    }
+                },
+                Join::Missed(from, up_to) => {
                     if up_to - oldest.map_or(up_to, |it| it.seq) > self.replay_entries_max {
                         return Ok(self.reset(session, &topic, Why::TooMany));
                     }
@@ -151,22 +163,10 @@ impl Topics {
         }
     }
 
-    /// A client has heard more than this topic: of another life, or of this one by another node.
-    async fn catch_up(&self, topic: &Arc<Topic>, have: Position) -> Result<Option<Why>> {
-        let stored = self.history.head(topic.id).await?;
-        match stored.epoch == have.epoch {
-            false => return Ok(Some(Why::Epoch)),
-            true if stored.head < have.seq => return Ok(Some(Why::Ahead)),
-            true => topic.hint(self, stored.head),
-        }
-        let caught_up = timeout(LAG_WITHIN, topic.reaches(have.seq)).await;
-        caught_up.map(|()| None).map_err(|_| Error::unavailable("the end of the stream"))
-    }
-
     fn reset(&self, session: &Arc<Session>, topic: &Arc<Topic>, why: Why) -> Followed {
         let (epoch, seq) = topic.head();
         session.send(&Chunk::reset(Mark { stream: topic.id, seq }, epoch, why, session.protocol));
-        self.retire(topic);
+        self.retire(topic.id);
         Followed::Reset
     }
 
@@ -176,45 +176,43 @@ impl Topics {
     }
 
     /// Lets a session leave. What it does not follow it need not leave.
-    pub fn leave(&self, session: &Arc<Session>, id: StreamId) {
-        let topic = self.all.get(&id).map(|it| it.clone());
-        if let Some(topic) = topic
-            && let Some(page) = session.note_left(&topic)
+    pub fn leave(&self, session: &Session, id: StreamId) {
+        if let Some(topic) = self.get(id)
+            && let Some(member) = session.note_left(&topic)
         {
-            self.remove(&topic, session, page);
+            self.remove(&topic, member);
         }
     }
 
-    pub(super) fn remove(&self, topic: &Arc<Topic>, session: &Session, page: usize) {
-        if topic.remove(session, page) {
-            self.retire(topic);
+    pub(super) fn remove(&self, topic: &Topic, member: u64) {
+        let mut state = topic.state.lock();
+        state.members.remove(&member);
+        if state.members.is_empty() {
+            drop(state);
+            self.retire(topic.id);
         }
     }
 
-    /// Forgets a topic that nobody listens to. Whoever is about to join it opens it anew.
-    pub(super) fn retire(&self, topic: &Arc<Topic>) {
-        self.all.remove_if(&topic.id, |_, it| Arc::ptr_eq(it, topic) && topic.retire_if_empty());
-    }
-}
-
-impl Topics {
     /// Forgets a topic that can go on no more.
     pub(super) fn forget(&self, topic: &Arc<Topic>) {
         self.all.remove_if(&topic.id, |_, it| Arc::ptr_eq(it, topic));
+    }
+
+    /// Forgets a topic that nobody listens to. Whoever is about to join it opens it anew.
+    pub(super) fn retire(&self, id: StreamId) {
+        self.all.remove_if(&id, |_, it| it.state.lock().members.is_empty());
     }
 }
 
 impl Audience for Topics {
     fn entries(&self, stream: StreamId, epoch: i64, entries: &[Arc<Entered>]) {
-        let topic = self.all.get(&stream).map(|it| it.clone());
-        if let Some(topic) = topic {
+        if let Some(topic) = self.get(stream) {
             topic.publish(self, epoch, entries);
         }
     }
 
     fn volatile(&self, topic: StreamId, kind: &str, value: &str) {
-        let topic = self.all.get(&topic).map(|it| it.clone());
-        if let Some(topic) = topic {
+        if let Some(topic) = self.get(topic) {
             topic.tell(self, kind, value);
         }
     }

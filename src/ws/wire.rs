@@ -4,10 +4,11 @@
 //! whole yet and the fragments of a message are kept: a socket at rest owns no buffer.
 
 use std::borrow::Cow;
+use std::io::Cursor;
 
 use bytes::{BufMut, Bytes, BytesMut};
-
-use super::close;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
 const CONTINUATION: u8 = 0;
 /// The opcode of a text.
@@ -22,7 +23,10 @@ pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 const REASON_BYTES_MAX: usize = 123;
 
-/// Why a connection ends: the code and the reason of its close frame.
+/// Why a connection ends: the code and the reason of its close frame. What a client may do about it stands in the code.
+///
+/// *Come back*: 1001, 1011, 1012, 1013 and 4000 to 4399; connect again, with the positions held. *Do not*: everything
+/// else; the same again ends the same way, until something is mended first (4401: another token).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
     /// What clients decide by.
@@ -32,9 +36,48 @@ pub struct Close {
 }
 
 impl Close {
-    /// Says why, with one of the codes of `close.rs`.
+    /// Said goodbye.
+    pub const NORMAL: u16 = 1000;
+    /// Broke the framing.
+    pub const PROTOCOL: u16 = 1002;
+    /// Sent what is not taken here.
+    pub const UNSUPPORTED: u16 = 1003;
+    /// Sent text that is not UTF-8.
+    pub const INVALID: u16 = 1007;
+    /// Broke a rule too often.
+    pub const POLICY: u16 = 1008;
+    /// Sent more than fits.
+    pub const TOO_BIG: u16 = 1009;
+    /// The server had a defect: come back.
+    pub const INTERNAL: u16 = 1011;
+    /// The server stops: come back, to another node perhaps.
+    pub const RESTART: u16 = 1012;
+    /// Did not read as fast as it was told: come back and resume.
+    pub const SLOW_CONSUMER: u16 = 4008;
+    /// The history cannot be read at the moment: come back and resume.
+    pub const STORE: u16 = 4010;
+    /// The history was replaced: come back, and be told to load afresh.
+    pub const REPLACED: u16 = 4011;
+    /// Said something out of turn.
+    pub const OUT_OF_TURN: u16 = 4400;
+    /// Nobody is signed in, or not any more.
+    pub const UNAUTHENTICATED: u16 = 4401;
+    /// Another device took the place.
+    pub const DISPLACED: u16 = 4409;
+
+    /// Says why, with one of the codes above.
     pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Close {
         Close { code, reason: reason.into() }
+    }
+
+    /// Whether a client does well to come back with what it holds.
+    pub const fn comes_back(&self) -> bool {
+        matches!(self.code, 1001 | Self::INTERNAL | Self::RESTART | 1013 | 4000..=4399)
+    }
+
+    /// Whether coming back with the same is in vain, though nothing is wrong with how the client speaks.
+    pub const fn is_final(&self) -> bool {
+        matches!(self.code, Self::UNAUTHENTICATED | Self::DISPLACED)
     }
 
     /// Encodes the close frame; a reason that is too long is cut.
@@ -46,7 +89,7 @@ impl Close {
     /// Reads the payload of a client's close frame. An empty one means a normal end.
     fn parse(payload: &[u8]) -> Result<Close, Close> {
         match payload.split_first_chunk().map(|(code, reason)| (u16::from_be_bytes(*code), reason)) {
-            None if payload.is_empty() => Ok(Close::new(close::NORMAL, "")),
+            None if payload.is_empty() => Ok(Close::new(Close::NORMAL, "")),
             Some((code @ (1000..=1003 | 1007..=1014 | 3000..=4999), reason)) => {
                 Ok(Close::new(code, text(reason)?.to_owned()))
             }
@@ -56,11 +99,11 @@ impl Close {
 }
 
 fn protocol(reason: &'static str) -> Close {
-    Close::new(close::PROTOCOL, reason)
+    Close::new(Close::PROTOCOL, reason)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Close> {
-    std::str::from_utf8(bytes).map_err(|_| Close::new(close::INVALID, "not UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| Close::new(Close::INVALID, "not UTF-8"))
 }
 
 /// What a client said.
@@ -78,6 +121,9 @@ pub enum Incoming<'a> {
     Close(Close),
 }
 
+/// What hears the messages; an error is the end.
+type Each<'a> = &'a mut dyn FnMut(Incoming<'_>) -> Result<(), Close>;
+
 /// Takes the bytes of one client apart into messages.
 pub struct Reader {
     message_bytes_max: usize,
@@ -93,9 +139,15 @@ impl Reader {
         Reader { message_bytes_max, begun: Vec::new(), fragments: None }
     }
 
-    /// Takes what was read, in any pieces, and hands out every message that is whole now.
-    /// An error is the close frame that the client has earned; nothing may be fed after it.
-    pub fn feed(&mut self, read: &mut [u8], mut each: impl FnMut(Incoming<'_>)) -> Result<(), Close> {
+    /// Takes what was read, in any pieces, and hands out every message that is whole now, up to one that ends it.
+    ///
+    /// # Errors
+    /// The close frame that the client has earned.
+    pub fn feed(
+        &mut self,
+        read: &mut [u8],
+        mut each: impl FnMut(Incoming<'_>) -> Result<(), Close>,
+    ) -> Result<(), Close> {
         if self.begun.is_empty() {
             let done = self.frames(read, &mut each)?;
             self.begun = read[done..].to_vec();
@@ -111,39 +163,36 @@ impl Reader {
         Ok(())
     }
 
-    fn frames(&mut self, bytes: &mut [u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Close> {
+    fn frames(&mut self, bytes: &mut [u8], each: Each<'_>) -> Result<usize, Close> {
         let mut done = 0;
-        while let Some(head) = Head::parse(&bytes[done..])? {
+        while let Some((head, size, start)) = head(&bytes[done..])? {
             let held = self.fragments.as_ref().map_or(0, |it| it.1.len());
-            if head.opcode < CLOSE && head.payload > (self.message_bytes_max - held) as u64 {
-                return Err(Close::new(close::TOO_BIG, "message too big"));
+            if matches!(head.opcode, OpCode::Data(_)) && size > (self.message_bytes_max - held) as u64 {
+                return Err(Close::new(Close::TOO_BIG, "message too big"));
             }
-            let start = done + head.bytes;
+            let start = done + start;
             // Bounded by the two lines above, or by 125 for a control frame.
-            let Some(payload) = bytes.get_mut(start..start + head.payload as usize) else { break };
+            let Some(payload) = bytes.get_mut(start..start + size as usize) else { break };
             done = start + payload.len();
-            unmask(payload, head.mask);
+            unmask(payload, head.mask.unwrap_or_default());
             self.accept(&head, payload, each)?;
         }
         Ok(done)
     }
 
-    fn accept(&mut self, head: &Head, payload: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<(), Close> {
-        match (head.opcode, &mut self.fragments) {
+    fn accept(&mut self, head: &FrameHeader, payload: &[u8], each: Each<'_>) -> Result<(), Close> {
+        match (head.opcode.into(), &mut self.fragments) {
             (PING, _) => each(Incoming::Ping(payload)),
             (PONG, _) => each(Incoming::Pong),
             (CLOSE, _) => each(Incoming::Close(Close::parse(payload)?)),
-            (CONTINUATION, None) => return Err(protocol("continuation of nothing")),
-            (TEXT | BINARY, Some(_)) => return Err(protocol("message inside a message")),
-            (opcode, None) if head.fin => each(message(opcode, payload)?),
+            (CONTINUATION, None) => Err(protocol("continuation of nothing")),
+            (TEXT | BINARY, Some(_)) => Err(protocol("message inside a message")),
+            (opcode, None) if head.is_final => each(message(opcode, payload)?),
             (opcode, fragments) => {
                 fragments.get_or_insert_with(|| Box::new((opcode, Vec::new()))).1.extend_from_slice(payload);
-                if let Some(whole) = self.fragments.take_if(|_| head.fin) {
-                    each(message(whole.0, &whole.1)?);
-                }
+                self.fragments.take_if(|_| head.is_final).map_or(Ok(()), |whole| each(message(whole.0, &whole.1)?))
             }
         }
-        Ok(())
     }
 }
 
@@ -151,38 +200,17 @@ fn message(opcode: u8, payload: &[u8]) -> Result<Incoming<'_>, Close> {
     Ok(if opcode == TEXT { Incoming::Text(text(payload)?) } else { Incoming::Binary(payload) })
 }
 
-/// The head of a client's frame, `bytes` long itself.
-struct Head {
-    fin: bool,
-    opcode: u8,
-    mask: [u8; 4],
-    bytes: usize,
-    payload: u64,
-}
-
-impl Head {
-    fn parse(bytes: &[u8]) -> Result<Option<Head>, Close> {
-        let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
-        let (fin, opcode, short) = (first & 0x80 != 0, first & 0x0f, second & 0x7f);
-        match opcode {
-            _ if first & 0x70 != 0 => return Err(protocol("reserved bits set")),
-            _ if second & 0x80 == 0 => return Err(protocol("frame not masked")),
-            CONTINUATION | TEXT | BINARY => {}
-            CLOSE | PING | PONG if fin && short < 126 => {}
-            CLOSE | PING | PONG => return Err(protocol("control frame too long or in fragments")),
-            _ => return Err(protocol("unknown opcode")),
-        }
-        let (payload, extra) = match (short, rest) {
-            (126, &[a, b, ..]) => (u64::from(u16::from_be_bytes([a, b])), 2),
-            (127, &[a, b, c, d, e, f, g, h, ..]) => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 8),
-            (126 | 127, _) => return Ok(None),
-            _ => (u64::from(short), 0),
-        };
-        if (extra == 2 && payload < 126) || (extra == 8 && payload < 1 << 16) {
-            return Err(protocol("length not in its shortest form"));
-        }
-        let head = |&mask: &[u8; 4]| Head { fin, opcode, mask, bytes: 6 + extra, payload };
-        Ok(rest[extra..].first_chunk().map(head))
+/// The head of a client's frame, the size of its payload, and where that begins.
+fn head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
+    let mut at = Cursor::new(bytes);
+    let head = FrameHeader::parse(&mut at).map_err(|_| protocol("unknown opcode"))?;
+    let Some((head, size)) = head else { return Ok(None) };
+    match head.opcode {
+        _ if head.rsv1 || head.rsv2 || head.rsv3 => Err(protocol("reserved bits set")),
+        _ if head.mask.is_none() => Err(protocol("frame not masked")),
+        _ if head.len(size) as u64 != at.position() => Err(protocol("length not in its shortest form")),
+        OpCode::Control(_) if !head.is_final || size > 125 => Err(protocol("control frame too long or in fragments")),
+        _ => Ok(Some((head, size, at.position() as usize))),
     }
 }
 
@@ -203,45 +231,18 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Bytes {
 
 /// Appends one server frame: whole, not masked.
 pub fn put_frame(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
-    out.put_u8(0x80 | opcode);
-    match payload.len() {
-        len @ ..126 => out.put_u8(len as u8),
-        len @ 126..65_536 => out.put_slice(&(126 << 16 | len as u32).to_be_bytes()[1..]),
-        len => {
-            out.put_u8(127);
-            out.put_u64(len as u64);
-        }
-    }
+    let head = FrameHeader { opcode: opcode.into(), ..FrameHeader::default() };
+    head.format(payload.len() as u64, &mut out.writer()).expect("a buffer takes everything");
     out.put_slice(payload);
-}
-
-/// The head and the payload of the server frame that begins here, in bytes.
-fn extent(frame: &[u8]) -> (usize, usize) {
-    match frame[1] {
-        126 => (4, usize::from(u16::from_be_bytes([frame[2], frame[3]]))),
-        127 => (10, u64::from_be_bytes(std::array::from_fn(|at| frame[2 + at])) as usize),
-        size => (2, usize::from(size)),
-    }
 }
 
 /// Walks over whole server frames: opcode and payload of each.
 pub fn unframe(mut frames: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
-        let opcode = frames.first()? & 0x0f;
-        let (head, payload) = extent(frames);
-        let (frame, rest) = frames.split_at(head + payload);
+        let mut at = Cursor::new(frames);
+        let (head, size) = FrameHeader::parse(&mut at).ok()??;
+        let (payload, rest) = frames[at.position() as usize..].split_at(size as usize);
         frames = rest;
-        Some((opcode, &frame[head..]))
+        Some((head.opcode.into(), payload))
     })
-}
-
-/// Walks over server frames: how many end at or before `at`, and where the frame cut by `at` ends.
-pub fn frame_end(frames: &[u8], at: usize) -> (u32, usize) {
-    let (mut whole, mut end) = (0, 0);
-    while end < at {
-        whole += u32::from(end > 0);
-        let (head, payload) = extent(&frames[end..]);
-        end += head + payload;
-    }
-    (whole + u32::from(end == at && at > 0), end)
 }

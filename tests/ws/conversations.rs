@@ -20,7 +20,7 @@ async fn hears(socket: &mut Socket, name: &str) -> Value {
     }
 }
 
-async fn adds(owner: &Somebody, conversation: &str, who: &Somebody) {
+pub async fn adds(owner: &Somebody, conversation: &str, who: &Somebody) {
     let heard = owner.sends("POST", &at(conversation, "/members"), &json!({ "user_ids": [who.id] })).await;
     assert_eq!(heard.status, 200, "{}", heard.json());
 }

@@ -136,7 +136,7 @@ impl Made {
         self.0.get_or_init(|| {
             let house = Arc::new(House(app.clone()));
             let rooms = Arc::new(Lobby(house.clone()));
-            (house, Engines::new(&app.sockets, move |it| Peer::new(it, &rooms)))
+            (house, Engines::new(&app.sockets, move |_| Peer::new(&rooms)))
         })
     }
 }

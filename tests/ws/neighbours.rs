@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::Socket;
 use super::chat::{events, next, tab};
+use super::conversations::adds;
 use super::front_door::{shows, signed_in, source, stock};
 use super::house::tell;
 use super::presence::{look, seen, serving};
@@ -65,6 +66,25 @@ async fn a_stock_client_hears_unasked_who_is_here_of_those_it_talks_with() {
     let whole = told.split_once("event: presence\n").is_some_and(|it| it.1.contains("\n\n"));
     told += &if whole { String::new() } else { reads(&mut source, "\n\n").await };
     assert!(told.contains(&eve.id) && told.contains(&bob.id) && !told.contains(&carol.id), "{told}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_comes_into_a_group_and_those_who_are_in_it_hear_at_once_that_the_others_are_here() {
+    let server = serving().await;
+    let [ada, bob, eve] = [server.with_user("ada").await, server.with_user("bob").await, server.with_user("eve").await];
+    let group = ada.gathers("Boats", &[&bob]).await;
+    let (mut adas, mut eves) = (stock(&server, &ada).await, stock(&server, &eve).await);
+    is_here(&server, &eve, &ada).await;
+    is_here(&server, &ada, &eve).await;
+    adds(&ada, &group, &eve).await;
+    let hear = async { (online(&server, &mut eves).await, online(&server, &mut adas).await) };
+    let (told_eve, told_ada) = timeout(Duration::from_secs(20), hear).await.expect("somebody is not told");
+    assert_eq!(told_eve, (json!(ada.id), json!(true)), "she finds who is here");
+    assert_eq!(told_ada, (json!(eve.id), json!(true)), "and who is here finds her");
+    let _bobs = signed_in(&server, &bob).await;
+    let told = timeout(Duration::from_secs(20), online(&server, &mut eves)).await.expect("nothing is told of bob");
+    assert_eq!(told, (json!(bob.id), json!(true)), "from then on she hears of everybody");
     server.end().await;
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use folio::actors::auth::Role;
 use folio::ids::{ConversationId, UserId};
-use folio::ws::{calls, close};
+use folio::ws::calls;
+use folio::ws::wire::Close;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -121,12 +122,12 @@ async fn whoever_is_nobody_or_nobody_any_more_is_answered_nothing() {
     for token in [key.as_str(), &ada.refresh, "", "nonsense"] {
         let (mut socket, told) = shows(&server, json!({ "token": token }), json!([])).await;
         assert_eq!(told["op"], "error", "{told}");
-        assert_eq!(socket.ends().await, close::UNAUTHENTICATED);
+        assert_eq!(socket.ends().await, Close::UNAUTHENTICATED);
     }
     for (name, form) in &forms {
         let mut socket = Socket::to(server.address, "/ws").await;
         let refused = asked(&mut socket, name, form).await;
-        assert_eq!(refused, Err(json!({ "closed": close::UNAUTHENTICATED })), "{name} from nobody");
+        assert_eq!(refused, Err(json!({ "closed": Close::UNAUTHENTICATED })), "{name} from nobody");
     }
     for what in ["signed out", "banned", "expired"] {
         let somebody = server.with_user(what.replace(' ', "-").as_str()).await;
@@ -145,7 +146,7 @@ async fn whoever_is_nobody_or_nobody_any_more_is_answered_nothing() {
         }
         for ((name, form), socket) in self::forms(&conversation, &ada.id, &somebody.access).iter().zip(&mut sockets) {
             let refused = asked(socket, name, form).await.expect_err(name);
-            let ended = refused["closed"] == close::UNAUTHENTICATED || refused["code"] == "unauthenticated";
+            let ended = refused["closed"] == Close::UNAUTHENTICATED || refused["code"] == "unauthenticated";
             assert!(ended, "{name} from somebody who is {what}: {refused}");
         }
     }

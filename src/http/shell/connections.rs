@@ -102,6 +102,7 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
     drop(listener);
     shell.app.health.drain();
     shell.stopping.send_replace(true);
+    shell.app.sockets.send_away();
     // All places are free when the last connection has gone.
     let _ = timeout(config.drain_within, places.acquire_many(config.connections_max as u32)).await;
 }

@@ -1,58 +1,96 @@
-//! A session as Engine.IO sees it: opened over polling or a socket, upgraded once at most.
+//! A session as Engine.IO sees it: opened over polling or a socket, upgraded once at most; and the requests that carry it.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use dashmap::DashMap;
-use ring::rand::{SecureRandom, SystemRandom};
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, StatusCode, header};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::form_urlencoded;
 
 use crate::actors::presence::rules::DeviceKind;
-use crate::error::Result;
-use crate::ws::close;
+use crate::error::{Error, Result};
+use crate::http::error::Refusal;
+use crate::http::extract::Client;
+use crate::http::shell::Taken;
 use crate::ws::frames::{Chunk, Protocol};
-use crate::ws::requests::{Talk, Turn};
+use crate::ws::recall::unguessable;
+use crate::ws::requests::Talk;
 use crate::ws::session::Session;
-use crate::ws::wire::{self, Close, Incoming};
-use crate::ws::{Sockets, Upgrade};
+use crate::ws::wire::{self, Close, Incoming, Reader};
+use crate::ws::{Sockets, Upgrade, socket};
 
 /// Ends a poll that has nothing to say.
-pub(super) const NOOP: &[u8] = b"6";
+const NOOP: &[u8] = b"6";
+/// What stands between two packets of a body.
+const BETWEEN: char = '\u{1e}';
+/// A poll that has nothing to say ends before a proxy or the route's deadline ends it.
+const POLL_WITHIN: Duration = Duration::from_secs(20);
+/// How long the upgrade may take.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
+/// What one poll carries away.
+const POLL_BYTES: usize = 256 << 10;
 
-/// A name that nobody guesses.
-pub(in crate::ws) fn unguessable() -> String {
-    let mut bytes = [0; 18];
-    SystemRandom::new().fill(&mut bytes).expect("the system has chance");
-    URL_SAFE_NO_PAD.encode(bytes)
-}
+/// Why a request is refused, in Engine.IO's own numbers and words.
+type Why = (u8, &'static str);
+const TRANSPORT: Why = (0, "Transport unknown");
+const SESSION: Why = (1, "Session ID unknown");
+const METHOD: Why = (2, "Bad handshake method");
+const REQUEST: Why = (3, "Bad request");
+const VERSION: Why = (5, "Unsupported protocol version");
 
 /// One session, and what understands its messages.
 pub struct Engine<T> {
-    /// Where its messages come from and go to.
-    pub session: Arc<Session>,
-    pub(super) sid: String,
-    pub(super) upper: T,
-    /// Whether a poll is under way; two at once are a client out of its mind.
-    pub(super) taking: AtomicBool,
-    /// The others that poll, to be taken out of.
-    pub(super) polling: Option<Arc<Polling<T>>>,
+    session: Arc<Session>,
+    sid: String,
+    upper: T,
+    /// Held by the poll that is under way; two at once are a client out of its mind.
+    taking: tokio::sync::Mutex<()>,
     /// Whether another transport is being tried: then polls are answered at once.
-    pub(super) upgrading: AtomicBool,
+    upgrading: AtomicBool,
 }
-
-/// Sessions that poll, by their name.
-pub(super) type Polling<T> = DashMap<String, Arc<Engine<T>>>;
 
 /// What makes for each session what understands its messages.
 type Upper<T> = Box<dyn Fn(&Arc<Session>) -> T + Send + Sync>;
 
 /// The sessions of one path.
 pub struct Engines<T> {
-    pub(super) sockets: Arc<Sockets>,
-    pub(super) polling: Arc<Polling<T>>,
+    sockets: Arc<Sockets>,
+    /// Those that poll, by their name.
+    polling: Arc<DashMap<String, Arc<Engine<T>>>>,
     upper: Upper<T>,
+}
+
+fn bad((code, message): Why) -> Response {
+    let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Frames of a WebSocket as the body of an answer, binary ones as base64; a close frame is a packet that closes, or the
+/// answer to one.
+fn payload(taken: &[Bytes]) -> Response {
+    let packet = |(opcode, bytes): (u8, &[u8])| match opcode {
+        wire::TEXT => bytes.to_vec(),
+        wire::CLOSE if bytes.starts_with(&Close::NORMAL.to_be_bytes()) => NOOP.to_vec(),
+        wire::CLOSE => b"1".to_vec(),
+        _ => format!("b{}", STANDARD.encode(bytes)).into_bytes(),
+    };
+    let packets: Vec<_> = taken.iter().flat_map(|it| wire::unframe(it)).map(packet).collect();
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8"), (header::CACHE_CONTROL, "no-store")];
+    (headers, packets.join(&(BETWEEN as u8))).into_response()
 }
 
 impl<T: Talk> Engines<T> {
@@ -61,56 +99,202 @@ impl<T: Talk> Engines<T> {
         Arc::new(Engines { sockets: sockets.clone(), polling: Arc::default(), upper: Box::new(upper) })
     }
 
-    fn begin(&self, address: IpAddr, device: DeviceKind, polling: Option<Arc<Polling<T>>>) -> Result<Engine<T>> {
+    /// Opens a session. The first packet says what the client may count on.
+    fn open(&self, address: IpAddr, device: DeviceKind, upgrades: &str) -> Result<Arc<Engine<T>>> {
         let session = Session::open(&self.sockets, Protocol::SocketIo, address)?;
-        session.is_a(device);
-        let (sid, upper) = (unguessable(), (self.upper)(&session));
-        let (taking, upgrading) = Default::default();
-        Ok(Engine { session, sid, upper, taking, polling, upgrading })
-    }
-
-    /// The first packet: what the client may count on.
-    pub(super) fn greet(&self, engine: &Engine<T>, upgrades: &str) {
-        let config = &self.sockets.config;
+        *session.kind.lock() = device;
+        let (config, sid) = (&self.sockets.config, unguessable());
         let text = format!(
-            r#"0{{"sid":"{}","upgrades":[{upgrades}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
-            engine.sid,
+            r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
             config.ping_every.as_millis(),
             config.pong_within.as_millis(),
             config.message_bytes_max,
         );
-        engine.session.send(&Chunk::new(wire::frame(wire::TEXT, text.as_bytes()), 1));
+        session.queue(Chunk::new(wire::frame(wire::TEXT, text.as_bytes()), 1));
+        let upper = (self.upper)(&session);
+        Ok(Arc::new(Engine { session, sid, upper, taking: Default::default(), upgrading: AtomicBool::new(false) }))
     }
 
-    /// Opens a session that polls.
-    pub(super) fn open(&self, address: IpAddr, device: DeviceKind) -> Result<Arc<Engine<T>>> {
-        let engine = Arc::new(self.begin(address, device, Some(self.polling.clone()))?);
-        self.greet(&engine, r#""websocket""#);
-        self.polling.insert(engine.sid.clone(), engine.clone());
-        let (polling, sid) = (self.polling.clone(), engine.sid.clone());
-        engine.session.at_end(move |_| drop(polling.remove(&sid)));
-        Ok(engine)
+    /// Answers one request of a client.
+    ///
+    /// # Errors
+    /// When a handshake is none, or there is no place for one more session.
+    pub async fn serve(self: &Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let field = |name| form_urlencoded::parse(query.as_bytes()).find(|it| it.0 == name).map(|it| it.1);
+        if field("EIO").as_deref() != Some("4") {
+            return Ok(bad(VERSION));
+        }
+        let websocket = match field("transport").as_deref() {
+            Some("websocket") => true,
+            Some("polling") => false,
+            _ => return Ok(bad(TRANSPORT)),
+        };
+        let engine = field("sid").map(|sid| self.polling.get(&*sid).map(|it| it.clone()));
+        if websocket && !matches!(engine, Some(None)) {
+            let upgrade = Upgrade::from_request_parts(&mut parts, &()).await?;
+            return Ok(match engine.flatten() {
+                None => {
+                    let engine = self.open(upgrade.address, upgrade.device, "")?;
+                    upgrade.converse(engine.session.clone(), engine)
+                }
+                Some(engine) if engine.upgrading.swap(true, AcqRel) => bad(REQUEST),
+                Some(engine) => {
+                    let engines = self.clone();
+                    upgrade.take_over(move |taken| async move { engine.upgrade(&engines, taken).await })
+                }
+            });
+        }
+        Ok(match (engine, &parts.method) {
+            (Some(None), _) => bad(SESSION),
+            (None, &Method::GET) => {
+                let client = Client::from_request_parts(&mut parts, &()).await?;
+                let engine = self.open(client.address, DeviceKind::of(&client.device), r#""websocket""#)?;
+                self.polling.insert(engine.sid.clone(), engine.clone());
+                let (polling, sid) = (self.polling.clone(), engine.sid.clone());
+                engine.session.at_end(move |_| drop(polling.remove(&sid)));
+                payload(&engine.session.outbox(|it| it.take(POLL_BYTES)))
+            }
+            (None, _) => bad(METHOD),
+            (Some(Some(engine)), &Method::GET) => engine.poll().await,
+            (Some(Some(engine)), &Method::POST) => engine.post(body).await,
+            _ => bad(REQUEST),
+        })
+    }
+}
+
+/// A poll under way. If its client gives it up, with it went perhaps what was being said.
+struct UnderWay<'a>(&'a Session);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+impl<T: Talk> Engine<T> {
+    /// Waits until there is something to say.
+    async fn poll(&self) -> Response {
+        let Ok(_taking) = self.taking.try_lock() else {
+            self.session.close(&Close::new(Close::OUT_OF_TURN, "two polls at once"));
+            return bad(REQUEST);
+        };
+        let under_way = UnderWay(&self.session);
+        let taken = timeout(POLL_WITHIN, poll_fn(|cx| self.poll_taken(cx))).await.unwrap_or_else(|_| Some(Vec::new()));
+        std::mem::forget(under_way);
+        match taken {
+            None => bad(SESSION),
+            Some(taken) if taken.is_empty() => payload(&[wire::frame(wire::TEXT, NOOP)]),
+            Some(taken) => payload(&taken),
+        }
     }
 
-    /// Opens a session on a socket.
-    pub(super) fn open_socket(self: &Arc<Self>, upgrade: Upgrade) -> Result<axum::response::Response> {
-        let (engine, engines) = (Arc::new(self.begin(upgrade.address, upgrade.device, None)?), self.clone());
-        Ok(upgrade.converse(engine.session.clone(), engine, move |engine| engines.greet(engine, "")))
+    /// Ready with nothing when the session is over, or a socket carries it now.
+    fn poll_taken(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Bytes>>> {
+        if self.session.io().is_some() {
+            return Poll::Ready(None);
+        }
+        match self.session.poll_take(POLL_BYTES, cx) {
+            Poll::Pending if self.upgrading.load(Acquire) => Poll::Ready(Some(Vec::new())),
+            taken => taken,
+        }
+    }
+
+    /// Takes what a client sends; what is no packet ends the session.
+    async fn post(&self, body: Body) -> Response {
+        let session = &self.session;
+        let bytes_max = session.sockets.config.message_bytes_max;
+        let Ok(body) = Limited::new(body, bytes_max).collect().await else {
+            session.cut();
+            return Refusal::from(Error::TooLarge("the payload is larger than maxPayload")).into_response();
+        };
+        session.heard.store(session.sockets.heartbeat.now(), Relaxed);
+        let heard = self.take(&body.to_bytes());
+        session.poll_work(&mut Context::from_waker(Waker::noop()));
+        session.flush();
+        match heard {
+            // Said goodbye.
+            Err(close) if close.code == Close::NORMAL => session.close(&close),
+            Err(_) => {
+                session.cut();
+                return bad(REQUEST);
+            }
+            // The poll under way is the one that moves work on.
+            Ok(()) => session.outbox(|it| it.wake()),
+        }
+        (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "ok").into_response()
+    }
+
+    fn take(&self, body: &[u8]) -> Result<(), Close> {
+        let not_a_packet = || Close::new(Close::PROTOCOL, "not a packet");
+        let text = std::str::from_utf8(body).map_err(|_| not_a_packet())?;
+        text.split(BETWEEN).try_for_each(|packet| match packet.strip_prefix('b') {
+            None => self.heard(&self.session, Incoming::Text(packet)),
+            Some(base64) => {
+                let bytes = STANDARD.decode(base64).map_err(|_| not_a_packet())?;
+                self.heard(&self.session, Incoming::Binary(&bytes))
+            }
+        })
+    }
+
+    /// Tries a socket. If the client does not go through with it, polling goes on.
+    async fn upgrade(self: Arc<Self>, engines: &Engines<T>, taken: Taken) {
+        let (session, mut stream) = (self.session.clone(), taken.stream);
+        let mut reader = Reader::new(session.sockets.config.message_bytes_max);
+        let probe = timeout(UPGRADE_WITHIN, self.probe(&mut stream, &mut reader, taken.early.to_vec())).await;
+        let moved = match probe {
+            Ok(Some(moved)) if session.attach(stream).is_ok() => moved,
+            _ => return self.upgrading.store(false, Release),
+        };
+        // From now on its name means nothing to a poll, nor to another socket.
+        engines.polling.remove(&self.sid);
+        if let Err(close) = moved {
+            session.close(&close);
+        }
+        socket::converse(session, self, reader, Vec::new()).await;
+    }
+
+    /// The socket answers, the poll under way ends, the client moves over. Returns what came of what it said right
+    /// behind that, or nothing if it does not move.
+    async fn probe(&self, stream: &mut TcpStream, reader: &mut Reader, mut read: Vec<u8>) -> Option<Result<(), Close>> {
+        loop {
+            let (mut probed, mut moved) = (false, false);
+            let fed = reader.feed(&mut read, |message| {
+                match message {
+                    Incoming::Close(close) => return Err(close),
+                    message if moved => return self.heard(&self.session, message),
+                    Incoming::Text("2probe") => probed = true,
+                    Incoming::Text("5") => moved = true,
+                    _ => return Err(Close::new(Close::PROTOCOL, "not a probe")),
+                }
+                Ok(())
+            });
+            if moved {
+                return Some(fed);
+            }
+            fed.ok()?;
+            if probed {
+                stream.write_all(&wire::frame(wire::TEXT, b"3probe")).await.ok()?;
+                self.session.outbox(|outbox| outbox.wake());
+            }
+            read.clear();
+            if stream.read_buf(&mut read).await.ok()? == 0 {
+                return None;
+            }
+        }
     }
 }
 
 impl<T: Talk> Talk for Engine<T> {
-    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
-        let text = match message {
-            Incoming::Text(text) => text,
-            other => return self.upper.heard(from, other, turn),
-        };
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close> {
+        let Incoming::Text(text) = message else { return self.upper.heard(from, message) };
         match text.as_bytes() {
-            [b'4', ..] => self.upper.heard(from, Incoming::Text(&text[1..]), turn),
+            [b'4', ..] => self.upper.heard(from, Incoming::Text(&text[1..])),
             // A pong is life like everything that is heard; a ping is one of older clients.
             b"3" | b"6" => Ok(()),
-            b"1" => Err(Close::new(close::NORMAL, "")),
-            _ => Err(Close::new(close::PROTOCOL, "not a packet")),
+            b"1" => Err(Close::new(Close::NORMAL, "")),
+            _ => Err(Close::new(Close::PROTOCOL, "not a packet")),
         }
     }
 }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::peer::{Args, Client, Event, Namespaces, Welcome, refusal};
+use super::packet::Args;
+use super::peer::{Namespaces, Welcome, refusal};
 use crate::error::{Error, Result};
-use crate::ws::close;
 use crate::ws::following::follow_own;
 use crate::ws::offset::{LETTERS_MAX, Offset};
 use crate::ws::requests::{Proof, Requests, sign_in};
@@ -47,36 +47,27 @@ impl Auth {
 }
 
 impl<R: Requests> Namespaces for Lobby<R> {
-    fn connect(
-        &self,
-        client: &Client,
-        namespace: &str,
-        auth: &RawValue,
-    ) -> BoxFuture<'static, Result<Option<Welcome>>> {
-        if namespace != "/" {
-            return ready(Ok(None)).boxed();
-        }
-        let (proof, pid, offset) = match Auth::read(auth, &client.session) {
-            Ok(read) => read,
-            Err(error) => return ready(Err(error)).boxed(),
-        };
-        let (session, requests) = (client.session.clone(), self.0.clone());
+    const NAMES: &'static [&'static str] = &["/"];
+
+    fn connect(&self, from: &Arc<Session>, _: &'static str, auth: &RawValue) -> BoxFuture<'static, Result<Welcome>> {
+        let (auth, session, requests) = (Auth::read(auth, from), from.clone(), self.0.clone());
         async move {
+            let (proof, pid, offset) = auth?;
             let person = sign_in(&*requests, &session, proof).await?;
             // A position that is served no more is told by `reset`, stream by stream.
             let (pid, marks) = session.sockets.recall.enter(pid, person.user, &session);
             let mut streams = requests.streams(person, offset).await?;
-            offset.iter().for_each(|it| marks.raise(&mut streams, it));
+            offset.iter().for_each(|it| marks.lock().raise(&mut streams, it));
             let then = async move { follow_own(&*requests, &session, streams).await };
-            Ok(Some(Welcome { pid: Some(pid), then: then.boxed() }))
+            Ok(Welcome { pid: Some(pid), then: then.boxed() })
         }
         .boxed()
     }
 
-    fn event(&self, client: &Client, _: &str, event: Event) -> BoxFuture<'static, Option<Args>> {
-        let body = if event.args.json.is_empty() { Ok(RawValue::NULL) } else { serde_json::from_str(&event.args.json) };
+    fn event(&self, from: &Arc<Session>, _: &'static str, name: &str, args: Args) -> BoxFuture<'static, Option<Args>> {
+        let body = if args.json.is_empty() { Ok(RawValue::NULL) } else { serde_json::from_str(&args.json) };
         let answer = match body {
-            Ok(body) if event.args.attachments.is_empty() => self.0.call(&client.session, &event.name, body),
+            Ok(body) if args.attachments.is_empty() => self.0.call(from, name, body),
             _ => ready(Err(Error::Unsupported("a request has one argument and no bytes"))).boxed(),
         };
         async move {
@@ -87,7 +78,7 @@ impl<R: Requests> Namespaces for Lobby<R> {
     }
 
     /// Whoever leaves the one namespace has left.
-    fn left(&self, client: &Client, _: &str) {
-        client.session.close(&Close::new(close::NORMAL, "left"));
+    fn left(&self, from: &Arc<Session>) {
+        from.close(&Close::new(Close::NORMAL, "left"));
     }
 }

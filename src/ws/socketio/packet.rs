@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ws::frames::quoted;
+use crate::error::Error;
+use crate::ws::frames::{Chunk, quoted};
+use crate::ws::wire;
 
 /// The name of a namespace has at most so many bytes.
 const NAMESPACE_BYTES_MAX: usize = 128;
@@ -16,24 +19,33 @@ const ATTACHMENTS_MAX: usize = 32;
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// What a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Enters a namespace.
-    Connect,
-    /// Leaves it.
-    Disconnect,
-    /// Tells something.
-    Event,
-    /// Acknowledges an event.
-    Ack,
+/// Enters a namespace.
+pub const CONNECT: u8 = b'0';
+/// Leaves it.
+pub const DISCONNECT: u8 = b'1';
+/// Tells something.
+pub const EVENT: u8 = b'2';
+/// Acknowledges an event.
+pub const ACK: u8 = b'3';
+/// Refuses whoever wants to enter.
+pub const CONNECT_ERROR: u8 = b'4';
+/// How far behind its kind stands the one that has attachments.
+const BINARY: u8 = 3;
+
+/// Arguments as they were written, and the bytes that their places stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    /// JSON values with commas between them.
+    pub json: String,
+    /// In the order of the places.
+    pub attachments: Vec<Vec<u8>>,
 }
 
 /// One packet; its attachments follow in frames of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: u8,
     /// In which namespace.
     pub namespace: &'a str,
     /// What its answer is known by.
@@ -47,43 +59,28 @@ pub struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// Reads a packet; nothing when it is none.
     pub fn read(text: &'a str) -> Option<Packet<'a>> {
-        let (kind, binary) = match text.as_bytes().first()? {
-            b'0' => (Kind::Connect, false),
-            b'1' => (Kind::Disconnect, false),
-            b'2' => (Kind::Event, false),
-            b'3' => (Kind::Ack, false),
-            b'5' => (Kind::Event, true),
-            b'6' => (Kind::Ack, true),
-            _ => return None,
-        };
-        let mut rest = &text[1..];
-        let mut attachments = 0;
-        if binary {
+        let (mut kind, mut attachments, mut namespace) = (*text.as_bytes().first()?, 0, "/");
+        let mut rest = text.get(1..)?;
+        if kind == EVENT + BINARY || kind == ACK + BINARY {
             let (count, after) = rest.split_once('-')?;
-            attachments = number(count)? as usize;
-            rest = after;
+            (kind, attachments, rest) = (kind - BINARY, number(count)? as usize, after);
         }
-        let mut namespace = "/";
         if rest.starts_with('/') {
             (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
             // Clients may add a query to the name; it is no part of it.
             namespace = namespace.split_once('?').map_or(namespace, |it| it.0);
         }
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (id, body) = rest.split_at(digits);
+        let (id, body) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
         let id = if id.is_empty() { None } else { Some(number(id)?) };
+        let whole = match kind {
+            CONNECT => id.is_none() && (body.is_empty() || body.starts_with('{')),
+            DISCONNECT => id.is_none() && body.is_empty(),
+            EVENT => body.starts_with('['),
+            ACK => id.is_some() && body.starts_with('['),
+            _ => false,
+        };
         let sized = namespace.len() <= NAMESPACE_BYTES_MAX && attachments <= ATTACHMENTS_MAX;
-        let packet = Packet { kind, namespace, id, attachments, body };
-        Some(packet).filter(|it| sized && it.is_whole())
-    }
-
-    fn is_whole(&self) -> bool {
-        match self.kind {
-            Kind::Connect => self.id.is_none() && (self.body.is_empty() || self.body.starts_with('{')),
-            Kind::Disconnect => self.id.is_none() && self.body.is_empty(),
-            Kind::Event => self.body.starts_with('['),
-            Kind::Ack => self.id.is_some() && self.body.starts_with('['),
-        }
+        (whole && sized).then_some(Packet { kind, namespace, id, attachments, body })
     }
 }
 
@@ -91,68 +88,53 @@ fn number(digits: &str) -> Option<u32> {
     Some(digits).filter(|it| it.len() <= 9 && it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()
 }
 
-/// The name of an event and its arguments, as they were written.
-pub fn event(body: &str) -> Option<(Cow<'_, str>, Vec<&RawValue>)> {
-    let mut all: Vec<&RawValue> = serde_json::from_str(body).ok()?;
-    if all.is_empty() {
-        return None;
-    }
-    let name = all.remove(0).get();
-    let name: Cow<'_, str> = match serde_json::from_str::<&str>(name) {
+/// The name of an event and its arguments, as they were written; an error where nobody may mean that much.
+pub fn event(body: &str) -> Option<(Cow<'_, str>, Result<String, Error>)> {
+    let all: Vec<&RawValue> = serde_json::from_str(body).ok()?;
+    let (name, args) = all.split_first()?;
+    let name: Cow<'_, str> = match serde_json::from_str::<&str>(name.get()) {
         Ok(name) => name.into(),
-        Err(_) => serde_json::from_str::<String>(name).ok()?.into(),
+        Err(_) => serde_json::from_str::<String>(name.get()).ok()?.into(),
     };
-    Some((name, all)).filter(|it| !RESERVED.contains(&&*it.0))
-}
-
-/// Whether an event is one that somebody might mean.
-pub fn is_modest(name: &str, args: &[&RawValue]) -> bool {
-    name.len() <= EVENT_NAME_BYTES_MAX && args.len() <= ARGUMENTS_MAX
-}
-
-/// The arguments of an acknowledgement.
-pub fn arguments(body: &str) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(body).ok().filter(|it: &Vec<_>| it.len() <= ARGUMENTS_MAX)
+    let modest = name.len() <= EVENT_NAME_BYTES_MAX && args.len() <= ARGUMENTS_MAX;
+    let json = || args.iter().map(|it| it.get()).collect::<Vec<_>>().join(",");
+    let args = if modest { Ok(json()) } else { Err(Error::Malformed("the event is too long")) };
+    Some((name, args)).filter(|it| !RESERVED.contains(&&*it.0))
 }
 
 /// Whether every attachment has its place, and no place names one that is not there.
 pub fn has_places(body: &str, attachments: usize) -> bool {
-    fn places(value: &Value, found: &mut Vec<Option<u64>>) {
+    fn places(value: &Value) -> Vec<Option<u64>> {
         match value {
             Value::Object(map) if map.get("_placeholder") == Some(&Value::Bool(true)) => {
-                found.push(map.get("num").and_then(Value::as_u64));
+                vec![map.get("num").and_then(Value::as_u64)]
             }
-            Value::Object(map) => map.values().for_each(|it| places(it, found)),
-            Value::Array(all) => all.iter().for_each(|it| places(it, found)),
-            _ => {}
+            Value::Object(map) => map.values().flat_map(places).collect(),
+            Value::Array(all) => all.iter().flat_map(places).collect(),
+            _ => Vec::new(),
         }
     }
-    let Ok(value) = serde_json::from_str(body) else { return false };
-    let mut found = Vec::new();
-    places(&value, &mut found);
+    let found = serde_json::from_str(body).map(|it| places(&it)).unwrap_or_default();
     found.len() == attachments && found.iter().all(|it| it.is_some_and(|it| it < attachments as u64))
 }
 
-/// Writes a packet, with Engine.IO's mark of a message before it.
-pub fn write(kind: char, namespace: &str, id: Option<u32>, attachments: usize, body: &str) -> String {
-    let mut out = String::with_capacity(body.len() + namespace.len() + 16);
-    out.push('4');
-    out.push(kind);
-    if attachments > 0 {
-        out += &format!("{attachments}-");
-    }
-    if namespace != "/" {
-        out += namespace;
-        out.push(',');
-    }
-    if let Some(id) = id {
-        out += &id.to_string();
-    }
-    out + body
+/// A packet and its attachments as frames, with Engine.IO's mark of a message before it.
+pub fn encode(kind: u8, namespace: &str, id: Option<u32>, body: &str, attachments: &[Vec<u8>]) -> Chunk {
+    let id = id.map(|it| it.to_string()).unwrap_or_default();
+    let namespace = if namespace == "/" { String::new() } else { format!("{namespace},") };
+    let digit = |kind| char::from(kind);
+    let head = match attachments.len() {
+        0 => digit(kind).to_string(),
+        count => format!("{}{count}-", digit(kind + BINARY)),
+    };
+    let mut frames = BytesMut::new();
+    wire::put_frame(&mut frames, wire::TEXT, format!("4{head}{namespace}{id}{body}").as_bytes());
+    attachments.iter().for_each(|it| wire::put_frame(&mut frames, wire::BINARY, it));
+    Chunk::new(frames.freeze(), 1 + attachments.len() as u32)
 }
 
-/// The body of an event: its name, then its arguments as they were written.
-pub fn event_body(name: &str, arguments: &str) -> String {
-    let comma = if arguments.is_empty() { "" } else { "," };
-    format!("[{}{comma}{arguments}]", quoted(name))
+/// Tells an event with its arguments.
+pub fn emit(namespace: &str, name: &str, args: &Args) -> Chunk {
+    let comma = if args.json.is_empty() { "" } else { "," };
+    encode(EVENT, namespace, None, &format!("[{}{comma}{}]", quoted(name), args.json), &args.attachments)
 }

@@ -1,4 +1,4 @@
-//! One Socket.IO client: the namespaces it has entered, events and acknowledgements both ways.
+//! One Socket.IO client: the namespaces it has entered, its events and what they are acknowledged with.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,36 +6,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
-use super::engine::unguessable;
-use super::packet::{self, Kind, Packet};
+use super::packet::{self, Args, Packet, encode};
 use crate::error::{Error, Result};
-use crate::ws::close;
 use crate::ws::frames::{Chunk, quoted};
-use crate::ws::requests::{Answers, Talk, Turn, too_often};
+use crate::ws::recall::unguessable;
+use crate::ws::requests::{TOO_OFTEN, Talk};
 use crate::ws::session::Session;
-use crate::ws::wire::{self, Close, Incoming};
-
-const NAMESPACES_MAX: usize = 16;
-
-/// Arguments as they were written, and the bytes that their places stand for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Args {
-    /// JSON values with commas between them.
-    pub json: String,
-    /// In the order of the places.
-    pub attachments: Vec<Vec<u8>>,
-}
-
-/// What a client says.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// Its name.
-    pub name: String,
-    /// Its arguments.
-    pub args: Args,
-}
+use crate::ws::wire::{Close, Incoming};
 
 /// What a client that was let in is told.
 pub struct Welcome {
@@ -47,240 +25,147 @@ pub struct Welcome {
 
 /// What stands behind the namespaces.
 pub trait Namespaces: Send + Sync + 'static {
-    /// Lets a client in; nothing when there is no such namespace.
-    fn connect(&self, client: &Client, namespace: &str, auth: &RawValue)
-    -> BoxFuture<'static, Result<Option<Welcome>>>;
+    /// Those that there are.
+    const NAMES: &'static [&'static str];
+
+    /// Lets a client in.
+    fn connect(&self, from: &Arc<Session>, to: &'static str, auth: &RawValue) -> BoxFuture<'static, Result<Welcome>>;
 
     /// Hears an event; what it returns is the acknowledgement, if the client asked for one.
-    fn event(&self, client: &Client, namespace: &str, event: Event) -> BoxFuture<'static, Option<Args>>;
+    fn event(&self, from: &Arc<Session>, to: &'static str, name: &str, args: Args) -> BoxFuture<'static, Option<Args>>;
 
     /// Hears that a client has left a namespace.
-    fn left(&self, client: &Client, namespace: &str);
-}
-
-/// The way to a client.
-#[derive(Clone)]
-pub struct Client {
-    /// Its session.
-    pub session: Arc<Session>,
-    asked: Arc<Mutex<Asked>>,
-}
-
-/// Events of ours that wait to be acknowledged.
-#[derive(Default)]
-struct Asked {
-    last: u32,
-    waiting: HashMap<u32, oneshot::Sender<Args>>,
-}
-
-impl Client {
-    /// Tells an event.
-    pub fn emit(&self, namespace: &str, name: &str, args: &Args) {
-        self.session.send(&encode(
-            Kind::Event,
-            namespace,
-            None,
-            &packet::event_body(name, &args.json),
-            &args.attachments,
-        ));
-    }
-
-    /// Tells an event and waits for its acknowledgement; whoever calls says for how long.
-    ///
-    /// # Errors
-    /// When too many wait already, or the session ends.
-    pub async fn ask(&self, namespace: &str, name: &str, args: &Args) -> Result<Args> {
-        let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut asked = self.asked.lock();
-            asked.waiting.retain(|_, it| !it.is_closed());
-            if asked.waiting.len() >= self.session.sockets.config.requests_waiting_max {
-                return Err(Error::unavailable("a place for one more question"));
-            }
-            asked.last = asked.last.wrapping_add(1) % 1_000_000_000;
-            let id = asked.last;
-            asked.waiting.insert(id, answer);
-            id
-        };
-        let body = packet::event_body(name, &args.json);
-        self.session.send(&encode(Kind::Event, namespace, Some(id), &body, &args.attachments));
-        answered.await.map_err(|_| Error::unavailable("the client"))
-    }
-}
-
-/// A packet and its attachments as frames.
-fn encode(kind: Kind, namespace: &str, id: Option<u32>, body: &str, attachments: &[Vec<u8>]) -> Chunk {
-    let digit = match (kind, attachments.is_empty()) {
-        (Kind::Connect, _) => '0',
-        (Kind::Disconnect, _) => '1',
-        (Kind::Event, true) => '2',
-        (Kind::Ack, true) => '3',
-        (Kind::Event, false) => '5',
-        (Kind::Ack, false) => '6',
-    };
-    let mut frames = Answers::default();
-    frames.put(wire::TEXT, packet::write(digit, namespace, id, attachments.len(), body).as_bytes());
-    attachments.iter().for_each(|it| frames.put(wire::BINARY, it));
-    frames.chunk().expect("one frame was put")
-}
-
-/// A packet whose attachments are still to come.
-struct Partial {
-    text: String,
-    missing: usize,
-    bytes: usize,
-    attachments: Vec<Vec<u8>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Those entered, and whether the answer has gone.
-    namespaces: HashMap<String, bool>,
-    partial: Option<Partial>,
+    fn left(&self, from: &Arc<Session>);
 }
 
 /// One client, as the namespaces see it.
 pub struct Peer<N> {
-    client: Client,
     namespaces: Arc<N>,
-    state: Arc<Mutex<State>>,
+    /// Those entered, and whether the answer has gone.
+    entered: Arc<Mutex<HashMap<&'static str, bool>>>,
+    /// A packet whose attachments are still to come, and those that have.
+    partial: Mutex<Option<(String, Vec<Vec<u8>>)>>,
 }
 
 impl<N: Namespaces> Peer<N> {
     /// A client that has entered no namespace yet; it has to before long.
-    pub fn new(session: &Arc<Session>, namespaces: &Arc<N>) -> Peer<N> {
-        let client = Client { session: session.clone(), asked: Arc::default() };
-        Peer { client, namespaces: namespaces.clone(), state: Arc::default() }
+    pub fn new(namespaces: &Arc<N>) -> Peer<N> {
+        Peer { namespaces: namespaces.clone(), entered: Arc::default(), partial: Mutex::default() }
     }
 }
 
 fn broken(why: &'static str) -> Close {
-    Close::new(close::PROTOCOL, why)
+    Close::new(Close::PROTOCOL, why)
 }
 
 impl<N: Namespaces> Talk for Peer<N> {
-    fn heard(&self, _: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
-        let mut state = self.state.lock();
-        let bytes = match message {
-            Incoming::Text(_) if state.partial.is_some() => return Err(broken("text inside of a binary packet")),
-            Incoming::Text(text) => {
-                let packet = Packet::read(text).ok_or(broken("not a packet"))?;
-                if packet.attachments > 0 {
-                    let (text, missing, bytes) = (text.to_owned(), packet.attachments, text.len());
-                    state.partial = Some(Partial { text, missing, bytes, attachments: Vec::new() });
-                    return Ok(());
-                }
-                drop(state);
-                return self.act(&packet, Vec::new(), turn);
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close> {
+        let mut partial = self.partial.lock();
+        let (text, attachments) = match (message, partial.take()) {
+            (Incoming::Text(text), None) => (text.to_owned(), Vec::new()),
+            (Incoming::Binary(bytes), Some((text, mut attachments))) => {
+                attachments.push(bytes.to_owned());
+                (text, attachments)
             }
-            Incoming::Binary(bytes) => bytes,
-            _ => return Ok(()),
+            _ => return Err(broken("text inside of a binary packet, or bytes without one")),
         };
-        let partial = state.partial.as_mut().ok_or(broken("bytes without a packet"))?;
-        partial.bytes += bytes.len();
-        if partial.bytes > self.client.session.sockets.config.message_bytes_max {
-            return Err(Close::new(close::TOO_BIG, "packet too big"));
+        let packet = Packet::read(&text).ok_or(broken("not a packet"))?;
+        if text.len() + attachments.iter().map(Vec::len).sum::<usize>() > from.sockets.config.message_bytes_max {
+            return Err(Close::new(Close::TOO_BIG, "packet too big"));
         }
-        partial.attachments.push(bytes.to_owned());
-        if partial.attachments.len() < partial.missing {
+        if attachments.len() < packet.attachments {
+            *partial = Some((text, attachments));
             return Ok(());
         }
-        let Some(Partial { text, attachments, .. }) = state.partial.take() else { return Ok(()) };
-        drop(state);
-        let packet = Packet::read(&text).ok_or(broken("not a packet"))?;
-        if !packet::has_places(packet.body, attachments.len()) {
+        drop(partial);
+        if packet.attachments > 0 && !packet::has_places(packet.body, packet.attachments) {
             return Err(broken("attachments without their places"));
         }
-        self.act(&packet, attachments, turn)
+        let to = N::NAMES.iter().find(|it| **it == packet.namespace);
+        let entered = to.and_then(|it| self.entered.lock().get(it).copied());
+        match (packet.kind, to, entered) {
+            (packet::CONNECT, _, None) => self.connect(from, &packet, to),
+            (packet::EVENT, Some(to), Some(true)) => self.event(from, to, &packet, attachments),
+            (packet::DISCONNECT, Some(to), Some(_)) => {
+                self.entered.lock().remove(to);
+                self.namespaces.left(from);
+                Ok(())
+            }
+            // Nobody asked.
+            (packet::ACK, _, Some(true)) | (packet::DISCONNECT, _, None) => Ok(()),
+            _ => Err(broken("out of turn")),
+        }
     }
 }
 
 impl<N: Namespaces> Peer<N> {
-    fn act(&self, packet: &Packet<'_>, attachments: Vec<Vec<u8>>, turn: &mut Turn) -> Result<(), Close> {
-        let entered = self.state.lock().namespaces.get(packet.namespace).copied();
-        match (packet.kind, entered) {
-            (Kind::Connect, None) => self.connect(packet, turn),
-            (Kind::Disconnect, Some(_)) => {
-                self.state.lock().namespaces.remove(packet.namespace);
-                self.namespaces.left(&self.client, packet.namespace);
-                Ok(())
-            }
-            (Kind::Event, Some(true)) => self.event(packet, attachments, turn),
-            (Kind::Ack, Some(true)) => {
-                let args = packet::arguments(packet.body).ok_or(broken("not the arguments of an answer"))?;
-                let answer = packet.id.and_then(|id| self.client.asked.lock().waiting.remove(&id));
-                // What nobody asked is not heard.
-                let _ = answer.map(|it| it.send(Args { json: joined(&args), attachments }));
-                Ok(())
-            }
-            (Kind::Disconnect, None) => Ok(()),
-            _ => Err(broken("out of turn")),
-        }
-    }
-
-    fn connect(&self, packet: &Packet<'_>, turn: &mut Turn) -> Result<(), Close> {
+    fn connect(
+        &self,
+        from: &Arc<Session>,
+        packet: &Packet<'_>,
+        to: Option<&'static &'static str>,
+    ) -> Result<(), Close> {
         let auth = if packet.body.is_empty() { "{}" } else { packet.body };
         let auth: &RawValue = serde_json::from_str(auth).map_err(|_| broken("not JSON"))?;
-        if !self.client.session.allow() {
-            return Err(Close::new(close::POLICY, "too many namespaces asked for"));
+        if !from.allow() {
+            return Err(Close::new(Close::POLICY, "too many namespaces asked for"));
         }
-        let namespace = packet.namespace.to_owned();
-        let (client, state) = (self.client.clone(), self.state.clone());
-        let mut namespaces = state.lock();
-        if namespaces.namespaces.len() >= NAMESPACES_MAX {
-            return Err(Close::new(close::POLICY, "too many namespaces"));
-        }
-        let welcome = self.namespaces.connect(&self.client, &namespace, auth);
-        namespaces.namespaces.insert(namespace.clone(), false);
-        drop(namespaces);
-        let begun = turn.begin(&self.client.session, async move {
-            let refusal = match welcome.await {
-                Ok(Some(Welcome { pid, then })) => {
-                    let pid = pid.map(|it| format!(r#","pid":{}"#, quoted(&it))).unwrap_or_default();
-                    let body = format!(r#"{{"sid":"{}"{pid}}}"#, unguessable());
-                    state.lock().namespaces.insert(namespace.clone(), true);
-                    client.session.send(&encode(Kind::Connect, &namespace, None, &body, &[]));
-                    then.await?;
-                    return Ok(None);
+        let Some(&to) = to else {
+            let refusal = r#"{"message":"Invalid namespace"}"#;
+            from.queue(encode(packet::CONNECT_ERROR, packet.namespace, None, refusal, &[]));
+            return Ok(());
+        };
+        let (session, entered) = (from.clone(), self.entered.clone());
+        let welcome = self.namespaces.connect(from, to, auth);
+        self.entered.lock().insert(to, false);
+        let begun = from.begin(async move {
+            let Welcome { pid, then } = match welcome.await {
+                Ok(welcome) => welcome,
+                Err(error) => {
+                    entered.lock().remove(to);
+                    return Ok(Some(encode(packet::CONNECT_ERROR, to, None, &refusal(&error), &[])));
                 }
-                Ok(None) => r#"{"message":"Invalid namespace"}"#.to_owned(),
-                Err(error) => refusal(&error),
             };
-            state.lock().namespaces.remove(&namespace);
-            let text = packet::write('4', &namespace, None, 0, &refusal);
-            Ok(Some(Chunk::new(wire::frame(wire::TEXT, text.as_bytes()), 1)))
+            let pid = pid.map(|it| format!(r#","pid":{}"#, quoted(&it))).unwrap_or_default();
+            let body = format!(r#"{{"sid":"{}"{pid}}}"#, unguessable());
+            entered.lock().insert(to, true);
+            session.send(&encode(packet::CONNECT, to, None, &body, &[]));
+            then.await.map(|()| None)
         });
-        begun.map_err(|_| Close::new(close::POLICY, "too many requests under way"))
+        begun.map_err(|_| Close::new(Close::POLICY, "too many requests under way"))
     }
 
-    fn event(&self, packet: &Packet<'_>, attachments: Vec<Vec<u8>>, turn: &mut Turn) -> Result<(), Close> {
+    fn event(
+        &self,
+        from: &Arc<Session>,
+        to: &'static str,
+        packet: &Packet<'_>,
+        attachments: Vec<Vec<u8>>,
+    ) -> Result<(), Close> {
         let (name, args) = packet::event(packet.body).ok_or(broken("not an event"))?;
-        let (id, namespace) = (packet.id, packet.namespace.to_owned());
-        let begun = match () {
-            () if !packet::is_modest(&name, &args) => Err(Error::Malformed("the event is too long")),
-            () if !self.client.session.allow() => Err(too_often()),
-            () => {
-                let event = Event { name: name.into_owned(), args: Args { json: joined(&args), attachments } };
-                let answer = self.namespaces.event(&self.client, &namespace, event);
-                turn.begin(&self.client.session, async move {
-                    let args = answer.await;
-                    let ack = |(id, args): (u32, Args)| {
-                        encode(Kind::Ack, &namespace, Some(id), &format!("[{}]", args.json), &args.attachments)
-                    };
-                    Ok(id.zip(args).map(ack))
-                })
-            }
-        };
+        let id = packet.id;
+        let args = args.and_then(|it| if from.allow() { Ok(it) } else { Err(TOO_OFTEN) });
+        let begun = args.and_then(|json| {
+            let answer = self.namespaces.event(from, to, &name, Args { json, attachments });
+            from.begin(async move {
+                let acknowledged = id.zip(answer.await);
+                Ok(acknowledged.map(|(id, args)| acknowledge(to, id, &args)))
+            })
+        });
         if let Err(error) = &begun {
             // Where an answer is awaited the refusal is the answer.
-            let refusal = refusal(error);
-            turn.answers.extend(Some(match id {
-                Some(id) => encode(Kind::Ack, packet.namespace, Some(id), &format!(r#"[{{"error":{refusal}}}]"#), &[]),
-                None => encode(Kind::Event, packet.namespace, None, &packet::event_body("error", &refusal), &[]),
-            }));
+            let args = |json| Args { json, ..Args::default() };
+            from.queue(match id {
+                Some(id) => acknowledge(to, id, &args(format!(r#"{{"error":{}}}"#, refusal(error)))),
+                None => packet::emit(to, "error", &args(refusal(error))),
+            });
         }
-        self.client.session.count(begun.is_ok())
+        from.count(begun.is_ok())
     }
+}
+
+fn acknowledge(namespace: &str, id: u32, args: &Args) -> Chunk {
+    encode(packet::ACK, namespace, Some(id), &format!("[{}]", args.json), &args.attachments)
 }
 
 /// A refusal as JSON.
@@ -290,8 +175,4 @@ pub fn refusal(error: &Error) -> String {
     let fields = fields.map(|it| format!(r#","fields":{it}"#)).unwrap_or_default();
     let message = quoted(&error.to_string());
     format!(r#"{{"message":{message},"data":{{"code":"{code}","temporary":{temporary}{fields}}}}}"#)
-}
-
-fn joined(args: &[&RawValue]) -> String {
-    args.iter().map(|it| it.get()).collect::<Vec<_>>().join(",")
 }

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
-use super::frames::Protocol;
-use super::requests::{Talk, Turn};
+use super::frames::{Chunk, Protocol};
+use super::requests::Talk;
 use super::session::Session;
 use super::topics::History;
 use super::wire::{self, Close, Incoming, Reader};
@@ -82,11 +82,11 @@ impl Told {
 struct Echo;
 
 impl Talk for Echo {
-    fn heard(&self, _: &Arc<Session>, message: Incoming<'_>, turn: &mut Turn) -> Result<(), Close> {
+    fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close> {
         match message {
             Incoming::Text("boom") => panic!("on purpose"),
-            Incoming::Text(text) => turn.answers.put(wire::TEXT, text.as_bytes()),
-            Incoming::Binary(bytes) => turn.answers.put(wire::BINARY, bytes),
+            Incoming::Text(text) => from.queue(Chunk::new(wire::frame(wire::TEXT, text.as_bytes()), 1)),
+            Incoming::Binary(bytes) => from.queue(Chunk::new(wire::frame(wire::BINARY, bytes), 1)),
             _ => {}
         }
         Ok(())
@@ -127,7 +127,7 @@ impl Place {
         session.stay();
         session.attach(ours.unwrap().0).unwrap();
         let reader = Reader::new(self.sockets.config.message_bytes_max);
-        let converse = socket::converse(session.clone(), Arc::new(Echo), reader, Vec::new(), Vec::new());
+        let converse = socket::converse(session.clone(), Arc::new(Echo), reader, Vec::new());
         self.sockets.root.task("sessions", converse);
         let peer = WebSocketStream::from_raw_socket(theirs.unwrap(), Role::Client, None).await;
         (session, Peer { socket: peer })

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::super::close;
 use super::super::frames::Protocol;
 use super::super::topics::{Followed, Position};
+use super::super::wire::Close;
 use super::{Heard, Peer, Place, STREAM, until};
 use crate::actors::kernel::streams::Audience;
 
@@ -147,7 +147,7 @@ async fn a_store_that_fails_sends_clients_away_to_come_back() {
     place.told.failing.store(u32::MAX, Relaxed);
     place.told.commit("unheard");
     place.says("heard");
-    assert_eq!(peer.hears().await, Heard::Closed(close::STORE, "history_unavailable".into()));
+    assert_eq!(peer.hears().await, Heard::Closed(Close::STORE, "history_unavailable".into()));
     place.told.failing.store(0, Relaxed);
     let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
     assert_eq!(place.sockets.topics.follow(&session, STREAM, at(2)).await, Ok(Followed::Live));
@@ -162,7 +162,7 @@ async fn a_history_that_was_replaced_is_not_told_on() {
     assert_eq!(resumes(&mut peer, 0).await, 0);
     let entry = place.told.commit("of another life");
     place.sockets.topics.entries(STREAM, 2, &[entry]);
-    assert_eq!(peer.hears().await, Heard::Closed(close::REPLACED, "history_replaced".into()));
+    assert_eq!(peer.hears().await, Heard::Closed(Close::REPLACED, "history_replaced".into()));
     assert_eq!(place.sockets.topics.count(), 0);
 }
 
