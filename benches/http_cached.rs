@@ -17,15 +17,15 @@ use bytes::Bytes;
 use folio::Folio;
 use folio::clock::Clock;
 use folio::config::{Config, HttpConfig, LogFormat, RateLimitConfig, Secret, Settings};
-use folio::http::extract::Path;
+use folio::http::extract::{Number, Path};
 use folio::http::shell::Encoded;
 use folio::http::{Listeners, Policy};
+use folio::routes;
 use folio::telemetry::Log;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use utoipa_axum::routes;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,26 +41,26 @@ const WAVE: usize = 500;
 
 #[derive(Serialize, utoipa::ToSchema)]
 struct Thing {
-    id: u64,
+    id: i64,
     title: &'static str,
     tags: [&'static str; 3],
 }
 
-fn thing(id: u64) -> Thing {
+fn thing(id: i64) -> Thing {
     Thing { id, title: "A lighthouse in oils", tags: ["oil", "sea", "light"] }
 }
 
 #[utoipa::path(get, path = "/api/v1/things/{id}", responses((status = 200, body = Thing)))]
-async fn handled(Path(id): Path<u64>) -> Json<Thing> {
-    Json(thing(id))
+async fn handled(Path(id): Path<Number>) -> Json<Thing> {
+    Json(thing(id.0))
 }
 
 #[utoipa::path(get, path = "/api/v1/things/{id}/shown", responses((status = 200, body = Thing)))]
-async fn cached(Path(id): Path<u64>) -> Json<Thing> {
-    Json(thing(id))
+async fn cached(Path(id): Path<Number>) -> Json<Thing> {
+    Json(thing(id.0))
 }
 
-async fn bare_handled(axum::extract::Path(id): axum::extract::Path<u64>) -> Json<Thing> {
+async fn bare_handled(axum::extract::Path(id): axum::extract::Path<i64>) -> Json<Thing> {
     Json(thing(id))
 }
 

@@ -7,7 +7,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use folio::error::Result;
 use folio::http::error::Refusal;
+use folio::http::shell::{Handled, Run};
 use folio::http::{App, Policy, Routes};
+use folio::routes;
 use folio::ws::frames::Chunk;
 use folio::ws::requests::Talk;
 use folio::ws::session::Session;
@@ -17,7 +19,6 @@ use folio::ws::wire::{self, Close, Incoming};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use serde_json::value::RawValue;
-use utoipa_axum::routes;
 
 /// Says every message back as it came.
 pub struct Echo;
@@ -100,9 +101,14 @@ async fn socket_io(
 
 /// The two paths, beside other routes.
 pub fn routes(others: Routes) -> Routes {
-    let made = Extension(Made::default());
-    let with = |(schemas, paths, router): utoipa_axum::router::UtoipaMethodRouter<App>| {
-        (schemas, paths, router.layer(made.clone()))
+    let made = Made::default();
+    let with = |[(described, run)]: [Handled; 1]| {
+        let made = made.clone();
+        let run: Run = Arc::new(move |mut request, app| {
+            request.extensions_mut().insert(made.clone());
+            run(request, app)
+        });
+        [(described, run)]
     };
     others.add(Policy::POLLING, with(routes!(engine_io))).add(Policy::POLLING, with(routes!(socket_io)))
 }

@@ -9,8 +9,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::chat_views::{Attendee, Conversation};
-use super::extract::{Body, CurrentUser, Path};
-use super::idempotency::{IdempotencyKey, Repeatable};
+use super::extract::{Body, CurrentUser, IdempotencyKey, Path};
 use super::page::{Page, PageQuery, Paged};
 use crate::actors::conversations::{Change, Conversations};
 use crate::error::{Error, Result};
@@ -81,7 +80,8 @@ pub(crate) struct Begin {
 pub(super) async fn begin(
     State(app): State<App>,
     user: CurrentUser,
-    Repeatable { body: form, key }: Repeatable<Begin>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(form): Body<Begin>,
 ) -> Result<(StatusCode, Json<Conversation>)> {
     let form = Begin { client_id: one_of(form.client_id, key)?, ..form };
     let (it, new) = begun(&app.actors.conversations, user.0.user, form).await?;
@@ -99,8 +99,8 @@ pub(crate) async fn begun(conversations: &Conversations, by: UserId, it: Begin) 
 }
 
 /// What a client calls what it sends: in the body or in the header, which must not say two things.
-pub(super) fn one_of(client_id: Option<String>, key: Option<IdempotencyKey>) -> Result<Option<String>> {
-    match (client_id, key.map(|it| it.key)) {
+pub(super) fn one_of(client_id: Option<String>, key: Option<String>) -> Result<Option<String>> {
+    match (client_id, key) {
         (Some(one), Some(other)) if one != other => {
             Err(Error::invalid("client_id", "must be what Idempotency-Key says, where both are there"))
         }

@@ -50,19 +50,10 @@ impl Refusal {
         Refusal { also: Some(Box::new((name, value))), ..self }
     }
 
-    /// One of the library's own, in plain text: said our way.
+    /// One that the HTTP library has no words for.
     pub(super) fn of_status(status: StatusCode) -> Refusal {
-        let code = match status.as_u16() {
-            400 => "malformed",
-            404 => "not_found",
-            405 => "method_not_allowed",
-            413 => "too_large",
-            415 => "unsupported",
-            422 => "invalid",
-            431 => "head_too_large",
-            500.. => "internal",
-            _ => "refused",
-        };
+        let too_large = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let code = if too_large { "head_too_large" } else { "malformed" };
         Refusal::new(status, code, "the request cannot be understood")
     }
 

@@ -4,6 +4,7 @@
 //! that comes twice.
 
 use std::convert::Infallible;
+use std::num::ParseIntError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -12,11 +13,14 @@ use http_body_util::{BodyExt, LengthLimitError};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::value::{Error as NotRead, SeqDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use url::form_urlencoded;
 
 use super::error::Refusal;
 pub(crate) use super::shell::About;
+use super::shell::text;
 pub use crate::actors::auth::Client;
 use crate::actors::auth::{Caller, Person};
 use crate::error::{Error, Result};
@@ -65,12 +69,29 @@ impl<S: Sync> FromRequestParts<S> for Client {
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|it| Path(it.0)).map_err(|_| Error::NotFound("thing"))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let mut words = About::of(parts).link.shell.words(parts.uri.path());
+        let read: Result<T, NotRead> = match words.len() {
+            1 => T::deserialize(words.remove(0).into_deserializer()),
+            _ => T::deserialize(SeqDeserializer::new(words.into_iter())),
+        };
+        read.map(Path).map_err(|_| Error::NotFound("thing"))
+    }
+}
+
+/// A number that is part of a path.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Number(pub i64);
+
+impl TryFrom<String> for Number {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Number, ParseIntError> {
+        text.parse().map(Number)
     }
 }
 
@@ -157,5 +178,57 @@ fn unread(error: &axum::Error) -> Refusal {
     match causes.any(|it| it.is::<LengthLimitError>()) {
         true => Error::TooLarge("the body is larger than this route takes").into(),
         false => Error::Malformed("the body ended early or is badly framed").into(),
+    }
+}
+
+const KEY_HEADER: &str = "idempotency-key";
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// What the client calls a request, if it does: `Idempotency-Key`. The shell checks its form; the capability claims it,
+/// together with the user and what was sent, in the transaction of the work itself.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey(pub Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        idempotency_key(&parts.headers).map(IdempotencyKey)
+    }
+}
+
+/// The key as it was sent; none is fine, two are not, and neither is one of another form.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let word = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
+    let lines: Vec<&str> = headers.get_all(KEY_HEADER).iter().map(text).collect();
+    match lines[..] {
+        [] => Ok(None),
+        [line] if KEY_BYTES.contains(&line.len()) && line.bytes().all(word) => Ok(Some(line.to_owned())),
+        [_] => Err(Error::invalid(KEY_HEADER, "must be 8 to 64 letters, digits, hyphens or underscores")),
+        _ => Err(Error::Malformed("send one Idempotency-Key header")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(lines: &[&str]) -> Result<Option<String>> {
+        let mut headers = HeaderMap::new();
+        lines.iter().for_each(|it| _ = headers.append(KEY_HEADER, HeaderValue::from_bytes(it.as_bytes()).unwrap()));
+        idempotency_key(&headers)
+    }
+
+    #[test]
+    fn a_key_is_one_word_of_eight_to_sixty_four() {
+        let longest = "k".repeat(64);
+        for good in ["order-42", "A_b-0000", longest.as_str()] {
+            assert_eq!(heard(&[good]), Ok(Some(good.to_owned())));
+        }
+        assert_eq!(heard(&[]), Ok(None));
+        for bad in ["", "seven77", "with blank", "semi;colon", "caf\u{e9}-cafe", &"k".repeat(65)] {
+            assert_eq!(heard(&[bad]).map_err(|it| it.code()), Err("invalid"), "{bad:?}");
+        }
+        assert_eq!(heard(&["order-42", "order-42"]).map_err(|it| it.code()), Err("malformed"));
     }
 }

@@ -10,8 +10,7 @@ use uuid::Uuid;
 use super::App;
 use super::chat::one_of;
 use super::chat_views::Message;
-use super::extract::{Body, CurrentUser, Path, Query};
-use super::idempotency::Repeatable;
+use super::extract::{Body, CurrentUser, IdempotencyKey, Number, Path, Query};
 use crate::actors::conversations::{Change, Conversations, History, Said};
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, UserId};
@@ -99,7 +98,8 @@ pub(super) async fn say(
     State(app): State<App>,
     user: CurrentUser,
     Path(id): Path<ConversationId>,
-    Repeatable { body: form, key }: Repeatable<Saying>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(form): Body<Saying>,
 ) -> Result<(StatusCode, Json<Message>)> {
     let form = Saying { client_id: one_of(form.client_id, key)?, ..form };
     let message = spoken(&app.actors.conversations, user.0.user, id, form).await?;
@@ -133,12 +133,12 @@ pub(crate) struct Edit {
 pub(super) async fn edit(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, i64)>,
+    Path((id, seq)): Path<(ConversationId, Number)>,
     Body(to): Body<Edit>,
 ) -> Result<Json<Message>> {
     let (conversations, user) = (&app.actors.conversations, user.0.user);
-    conversations.change(id, user, Change::Edit { seq, text: to.text }).await?;
-    one(conversations, user, id, seq).await.map(Json)
+    conversations.change(id, user, Change::Edit { seq: seq.0, text: to.text }).await?;
+    one(conversations, user, id, seq.0).await.map(Json)
 }
 
 /// Shows one message.
@@ -147,9 +147,9 @@ pub(super) async fn edit(
 pub(super) async fn show(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, i64)>,
+    Path((id, seq)): Path<(ConversationId, Number)>,
 ) -> Result<Json<Message>> {
-    one(&app.actors.conversations, user.0.user, id, seq).await.map(Json)
+    one(&app.actors.conversations, user.0.user, id, seq.0).await.map(Json)
 }
 
 /// One message, as it is shown.
@@ -164,9 +164,9 @@ pub(crate) async fn one(conversations: &Conversations, user: UserId, id: Convers
 pub(super) async fn delete(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, i64)>,
+    Path((id, seq)): Path<(ConversationId, Number)>,
 ) -> Result<StatusCode> {
-    change(&app, user, id, Change::Delete { seq }).await
+    change(&app, user, id, Change::Delete { seq: seq.0 }).await
 }
 
 /// Sets a sign under a message. Repeating it changes nothing.
@@ -176,9 +176,9 @@ pub(super) async fn delete(
 pub(super) async fn react(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq, emoji)): Path<(ConversationId, i64, String)>,
+    Path((id, seq, emoji)): Path<(ConversationId, Number, String)>,
 ) -> Result<StatusCode> {
-    change(&app, user, id, Change::React { seq, emoji, on: true }).await
+    change(&app, user, id, Change::React { seq: seq.0, emoji, on: true }).await
 }
 
 /// Takes a sign away. Repeating it changes nothing.
@@ -188,9 +188,9 @@ pub(super) async fn react(
 pub(super) async fn unreact(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq, emoji)): Path<(ConversationId, i64, String)>,
+    Path((id, seq, emoji)): Path<(ConversationId, Number, String)>,
 ) -> Result<StatusCode> {
-    change(&app, user, id, Change::React { seq, emoji, on: false }).await
+    change(&app, user, id, Change::React { seq: seq.0, emoji, on: false }).await
 }
 
 /// What is pinned, the newest pin first.
@@ -211,9 +211,9 @@ pub(super) async fn pins(
 pub(super) async fn pin(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, i64)>,
+    Path((id, seq)): Path<(ConversationId, Number)>,
 ) -> Result<StatusCode> {
-    change(&app, user, id, Change::Pin { seq, on: true }).await
+    change(&app, user, id, Change::Pin { seq: seq.0, on: true }).await
 }
 
 /// Takes a pin out. Repeating it changes nothing.
@@ -222,9 +222,9 @@ pub(super) async fn pin(
 pub(super) async fn unpin(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, i64)>,
+    Path((id, seq)): Path<(ConversationId, Number)>,
 ) -> Result<StatusCode> {
-    change(&app, user, id, Change::Pin { seq, on: false }).await
+    change(&app, user, id, Change::Pin { seq: seq.0, on: false }).await
 }
 
 async fn change(app: &App, user: CurrentUser, id: ConversationId, change: Change) -> Result<StatusCode> {

@@ -12,7 +12,6 @@ mod credentials;
 pub mod error;
 pub mod extract;
 mod health;
-pub mod idempotency;
 mod keys;
 mod me;
 pub(crate) mod messages;
@@ -31,8 +30,6 @@ mod users;
 
 use std::sync::{Arc, OnceLock};
 
-use utoipa_axum::routes;
-
 pub use profile_views::ProfileViews;
 pub use shell::{Listeners, Policy, Routes, Shell, serve};
 
@@ -42,6 +39,7 @@ use crate::actors::auth::{Caller, KEY_PREFIX, Right};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::routes;
 use crate::storage::Storage;
 use crate::storage::health::Health;
 use crate::ws::Sockets;
@@ -74,7 +72,9 @@ pub struct Handles {
 
 /// Every route on one screen.
 pub fn routes() -> Routes {
-    live(talks(Routes::default()))
+    let mut routes = Routes::default();
+    (routes.identify, routes.rewrite) = (identify, seed_paths::rewrite);
+    live(talks(routes))
         .add(Policy::PROBE, routes!(health::show))
         .add(Policy::PROBE, routes!(health::live))
         .add(Policy::PROBE, routes!(health::ready))
@@ -125,8 +125,6 @@ pub fn routes() -> Routes {
         .add(Policy::WRITE.of(Right::Grant), routes!(admin::grant))
         .add(Policy::WRITE.of(Right::Moderate), routes!(admin::ban, admin::unban))
         .add(Policy::WRITE.of(Right::Moderate), routes!(admin::end_sessions))
-        .identify(identify)
-        .rewrite(seed_paths::rewrite)
 }
 
 /// Those of conversations.

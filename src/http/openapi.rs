@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::Path;
 use axum::response::IntoResponse;
 use hyper::header;
 use serde_json::{Value, json};
@@ -13,16 +12,17 @@ use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::Refusal;
+use super::extract::Path;
 use super::shell::Encoded;
 use super::{App, Routes};
 use crate::actors::auth::rules::{RULES, Rule};
 use crate::actors::auth::{Caller, Right, Role};
 use crate::error::{Error, Result};
 
-const PAGE: &str = include_str!("../../web/docs/index.html");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const ASSETS: [(&str, &str, &str); 2] = [
+const FILES: [(&str, &str, &str); 3] = [
+    ("index.html", "text/html; charset=utf-8", include_str!("../../web/docs/index.html")),
     ("docs.css", "text/css; charset=utf-8", include_str!("../../web/docs/docs.css")),
     ("docs.js", "text/javascript; charset=utf-8", include_str!("../../web/docs/docs.js")),
 ];
@@ -40,15 +40,15 @@ pub(super) fn ready(app: &App, _: Option<&Caller>, _: &matchit::Params<'_, '_>) 
 
 /// A page for people that shows the description and tries it out.
 #[utoipa::path(get, path = "/api/docs", responses((status = 200, description = "a page", content_type = "text/html")))]
-pub(super) async fn page() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)
+pub(super) async fn page() -> Result<impl IntoResponse> {
+    asset(Path("index.html".to_owned())).await
 }
 
 /// What the page is made of.
 #[utoipa::path(get, path = "/api/docs/{file}", params(("file" = String, Path)), responses((status = 200, description = "a style or a script")))]
 pub(super) async fn asset(Path(file): Path<String>) -> Result<impl IntoResponse> {
-    let asset = ASSETS.iter().find(|it| it.0 == file).ok_or(Error::NotFound("file"))?;
-    Ok(([(header::CONTENT_TYPE, asset.1)], asset.2))
+    let &(_, kind, text) = FILES.iter().find(|it| it.0 == file).ok_or(Error::NotFound("file"))?;
+    Ok(([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CONTENT_TYPE, kind)], text))
 }
 
 /// What is the same whatever the routes. Either security is taken; an operation that needs somebody signed in says so.

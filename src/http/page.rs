@@ -34,7 +34,9 @@ pub struct Page<Filters = NoFilters> {
     pub filters: Filters,
     /// The place behind the page before, as it was encoded.
     place: Option<Vec<u8>>,
-    signer: Signer,
+    /// What signs the cursors of this list, for this caller.
+    key: hmac::Key,
+    now: i64,
 }
 
 /// The parameters of every list.
@@ -86,8 +88,22 @@ impl<Filters> Page<Filters> {
         let more = read.len() > self.size;
         read.truncate(self.size);
         let last = read.last().filter(|_| more).map(place);
-        let next = last.map(|it| serde_json::to_vec(&it).map(|it| self.signer.sign(&it))).transpose();
+        let next = last.map(|it| serde_json::to_vec(&it).map(|it| self.sign(&it))).transpose();
         Ok(Paged { items: read, next: next.map_err(Error::internal)? })
+    }
+
+    fn sign(&self, place: &[u8]) -> String {
+        let ends = self.now + LIVES_SECONDS;
+        let signed = [ends.to_be_bytes().as_slice(), place].concat();
+        BASE64_URL_SAFE_NO_PAD.encode([hmac::sign(&self.key, &signed).as_ref(), &signed].concat())
+    }
+
+    fn verify(&self, cursor: &str) -> Option<Vec<u8>> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (tag, signed) = bytes.split_first_chunk::<32>()?;
+        hmac::verify(&self.key, signed, tag).ok()?;
+        let (ends, place) = signed.split_first_chunk()?;
+        (i64::from_be_bytes(*ends) > self.now).then(|| place.to_vec())
     }
 }
 
@@ -107,41 +123,13 @@ impl<Filters: DeserializeOwned> FromRequestParts<App> for Page<Filters> {
             return Err(Error::invalid("size", format!("must be from 1 to {SIZE_MAX}")));
         }
         let caller = About::of(parts).caller.map(|it| it.number()).unwrap_or_default();
-        let signer = Signer::new(app, &[parts.uri.path().as_bytes(), &caller.to_be_bytes(), filters.as_bytes()]);
-        let place = cursor.map(|it| signer.verify(&it).ok_or_else(bad_cursor)).transpose()?;
-        Ok(Page { size, filters: read_query(&filters)?, place, signer })
-    }
-}
-
-/// Makes and knows the cursors of one list for one caller.
-#[derive(Clone, Debug)]
-struct Signer {
-    key: hmac::Key,
-    now: i64,
-}
-
-impl Signer {
-    /// The key of a scope is made of the secret and each part, so that no cursor of another scope has its signature.
-    fn new(app: &App, scope: &[&[u8]]) -> Signer {
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, app.config.secret.expose().as_bytes());
-        for part in [b"cursor 2".as_slice()].iter().chain(scope) {
-            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part).as_ref());
-        }
-        Signer { key, now: app.clock.now().timestamp() }
-    }
-
-    fn sign(&self, place: &[u8]) -> String {
-        let ends = self.now + LIVES_SECONDS;
-        let signed = [ends.to_be_bytes().as_slice(), place].concat();
-        BASE64_URL_SAFE_NO_PAD.encode([hmac::sign(&self.key, &signed).as_ref(), &signed].concat())
-    }
-
-    fn verify(&self, cursor: &str) -> Option<Vec<u8>> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (tag, signed) = bytes.split_first_chunk::<32>()?;
-        hmac::verify(&self.key, signed, tag).ok()?;
-        let (ends, place) = signed.split_first_chunk()?;
-        (i64::from_be_bytes(*ends) > self.now).then(|| place.to_vec())
+        // A key for each list, caller and filters. Neither path nor filters hold a blank.
+        let scope = format!("cursor 3 {} {caller} {filters}", parts.uri.path());
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, app.config.secret.expose().as_bytes());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, scope.as_bytes()).as_ref());
+        let page = Page { size, filters: read_query(&filters)?, place: None, key, now: app.clock.now().timestamp() };
+        let place = cursor.map(|it| page.verify(&it).ok_or_else(bad_cursor)).transpose()?;
+        Ok(Page { place, ..page })
     }
 }
 

@@ -13,27 +13,21 @@ use hyper::Method;
 /// A line: the service behind the proxy (`-`: none), methods, the path at the service, and what it stands for.
 const TABLE: &str = include_str!("seed_paths.txt");
 
-/// Words behind `/api/likes/` that are never ids, though nothing stands at the bare word.
-const RESERVED: [&str; 3] = ["/api/likes/check", "/api/likes/stats", "/api/likes/likes"];
-
-static PATHS: LazyLock<matchit::Router<Option<&str>>> = LazyLock::new(|| {
-    let known = rows().flat_map(|row| forms(row).map(move |it| (it, Some(row[3]))));
-    let paths: BTreeMap<String, Option<&str>> =
-        RESERVED.map(|it| (it.to_owned(), None)).into_iter().chain(known).collect();
+static PATHS: LazyLock<matchit::Router<&str>> = LazyLock::new(|| {
     let mut router = matchit::Router::new();
-    for (path, canonical) in paths {
+    for (path, canonical) in rows().flat_map(|row| forms(row).map(move |it| (it, row[3]))).collect::<BTreeMap<_, _>>() {
         router.insert(path, canonical).expect("the forms of two lines are the same path or none of both");
     }
     router
 });
 
-/// The path that a seed's path stands for, with its parameters just as they came; the method stays.
-pub fn rewrite(method: &Method, path: &str) -> Option<(Method, String)> {
+/// The path that a seed's path stands for, with its parameters just as they came.
+pub fn rewrite(path: &str) -> Option<String> {
     let found = PATHS.at(path).ok()?;
     let value =
         |part: &&'static str| found.params.get(part.strip_prefix('{')?.strip_suffix('}')?.trim_start_matches('*'));
-    let parts = (*found.value)?.split('/').map(|part| value(&part).unwrap_or(part));
-    Some((method.clone(), parts.collect::<Vec<_>>().join("/")))
+    let parts = found.value.split('/').map(|part| value(&part).unwrap_or(part));
+    Some(parts.collect::<Vec<_>>().join("/"))
 }
 
 /// Every path of every seed with each of its methods, as the seeds write it and in all other forms.

@@ -10,9 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use folio::error::Result;
 use folio::http::page::{Page, PageQuery, Paged};
 use folio::http::{Policy, Routes};
+use folio::routes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::things::{self, ADA, BOB};
 use crate::support::http::Server;

@@ -32,13 +32,14 @@ async fn pipelined_requests_are_answered_in_order_and_known_etags_with_304() {
 }
 
 #[tokio::test]
-async fn an_old_path_keeps_its_method_gets_another_or_says_what_is_not_built() {
+async fn an_old_path_keeps_its_method_and_query_or_says_what_is_not_built() {
     let (server, address) = serving().await;
     let status = |bytes| async move { say(address, bytes).await[0].status };
     assert_eq!(status(send_json("POST /old/make", ADA, br#"{"title":"a"}"#)).await, 200);
     assert_eq!(status(ask("GET /old/search?q=x", "")).await, 501);
-    assert_eq!(status(ask("DELETE /old/make", "")).await, 404);
-    let heard = say(address, ask("POST /old/list?size=3", "")).await;
+    assert_eq!(status(ask("DELETE /old/make", "")).await, 405);
+    assert_eq!(status(ask("POST /older", "")).await, 404);
+    let heard = say(address, ask("GET /old/list?size=3", "")).await;
     assert_eq!((heard[0].status, &heard[0].json()["size"]), (200, &3.into()));
     server.end().await;
 }

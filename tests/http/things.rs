@@ -11,12 +11,12 @@ use folio::http::extract::{Body, CurrentUser, Path, Query};
 use folio::http::shell::Encoded;
 use folio::http::{Policy, Routes};
 use folio::ids::{SessionId, UserId};
+use folio::routes;
 use folio::ws::Upgrade;
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role as Side;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::support::http::Server;
@@ -93,7 +93,7 @@ async fn defect() -> Result<()> {
 }
 
 #[utoipa::path(post, path = "/test/text", responses((status = 200)))]
-async fn answers_in_plain_text(_: Json<u32>) {}
+async fn takes_a_number(_: Body<u32>) {}
 
 #[utoipa::path(get, path = "/test/large", responses((status = 200)))]
 async fn large() -> Json<Vec<u32>> {
@@ -133,7 +133,7 @@ async fn echo(_: CurrentUser, upgrade: Upgrade) -> Response {
 pub fn routes() -> Routes {
     let quick = |policy: Policy| Policy { answer_within: Some(QUICK), ..policy };
     let small = Policy { body_bytes_max: Some(1024), ..quick(Policy::WRITE) };
-    folio::http::routes()
+    let mut routes = folio::http::routes()
         .add(Policy::READ, routes!(get_thing))
         .ready(|_, _, path| (format!("/api/v1/things/{}", path.get("id")?) == THING).then(|| thing().into()))
         .add(Policy::WRITE, routes!(make))
@@ -142,23 +142,23 @@ pub fn routes() -> Routes {
         .add(Policy::READ, routes!(takes_a_second))
         .add(Policy::READ, routes!(panics))
         .add(Policy::READ, routes!(defect))
-        .add(small, routes!(answers_in_plain_text))
+        .add(small, routes!(takes_a_number))
         .add(Policy::READ, routes!(large))
         .add(Policy::READ, routes!(endless))
         .add(Policy::READ, routes!(heavy))
-        .add(Policy::READ, routes!(echo))
-        .identify(|_, token| match token {
-            b"ada" => Ok(person(1)),
-            b"bob" => Ok(person(2)),
-            _ => Err(Error::Unauthenticated("the token is not valid")),
-        })
-        .rewrite(|method, path| match (method.as_str(), path) {
-            ("POST", "/old/make") => Some((method.clone(), "/api/v1/things".into())),
-            ("GET", "/old/search") => Some((method.clone(), "/api/v1/search".into())),
-            ("POST", "/old/list") => Some((hyper::Method::GET, "/test/list".into())),
-            ("GET", it) => it.strip_prefix("/old/").map(|id| (method.clone(), format!("/api/v1/things/{id}"))),
-            _ => None,
-        })
+        .add(Policy::READ, routes!(echo));
+    routes.identify = |_, token| match token {
+        b"ada" => Ok(person(1)),
+        b"bob" => Ok(person(2)),
+        _ => Err(Error::Unauthenticated("the token is not valid")),
+    };
+    routes.rewrite = |path| match path {
+        "/old/make" => Some("/api/v1/things".into()),
+        "/old/search" => Some("/api/v1/search".into()),
+        "/old/list" => Some("/test/list".into()),
+        it => it.strip_prefix("/old/").map(|id| format!("/api/v1/things/{id}")),
+    };
+    routes
 }
 
 /// A server with all of them.

@@ -11,8 +11,10 @@ use folio::actors::auth::{Person, Role};
 use folio::actors::kernel::streams::Audience;
 use folio::error::{Error, Result};
 use folio::http::error::Refusal;
+use folio::http::shell::{Handled, Run};
 use folio::http::{App, Policy, Routes};
 use folio::ids::{SessionId, StreamId, UserId};
+use folio::routes;
 use folio::storage::streams::{Append, Entered, Head};
 use folio::storage::writes::Write;
 use folio::ws::following::Following;
@@ -28,8 +30,6 @@ use futures_util::future::{BoxFuture, ready};
 use hyper::header::HeaderMap;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use utoipa_axum::router::UtoipaMethodRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::support::streams::happens;
@@ -178,8 +178,15 @@ async fn events(
 }
 
 pub fn routes() -> Routes {
-    let made = Extension(Made::default());
-    let with = |(schemas, paths, router): UtoipaMethodRouter<App>| (schemas, paths, router.layer(made.clone()));
+    let made = Made::default();
+    let with = |[(described, run)]: [Handled; 1]| {
+        let made = made.clone();
+        let run: Run = Arc::new(move |mut request, app| {
+            request.extensions_mut().insert(made.clone());
+            run(request, app)
+        });
+        [(described, run)]
+    };
     Routes::default()
         .add(Policy::READ, with(routes!(socket)))
         .add(Policy::POLLING, with(routes!(stock)))

@@ -44,8 +44,6 @@ pub struct WriterStats {
     pub refused: AtomicU64,
     /// Writes that failed, each for reasons of its own or with the database.
     pub failed: AtomicU64,
-    /// How long the transactions took, all together.
-    pub busy_micros: AtomicU64,
     #[cfg(test)]
     pub(super) fail_next: std::sync::atomic::AtomicBool,
 }
@@ -234,7 +232,6 @@ impl Batch<'_> {
             self.lane.committed.notify_one();
             outcomes.into_iter().zip(&mut replies).for_each(|(outcome, answer)| tell(stats, answer, outcome));
         }
-        stats.busy_micros.fetch_add(begun.elapsed().as_micros() as u64, Relaxed);
         replies.for_each(|answer| tell(stats, answer, Err(failure.clone())));
         late.for_each(|answer| tell(stats, answer, Err(Error::unavailable("database"))));
     }

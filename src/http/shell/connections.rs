@@ -1,7 +1,6 @@
 //! Connections from accept to close: how many there may be, what each is doing, and how they end.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +9,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Shell;
 use super::answer::late;
-use super::limits::household;
-use super::link::{Fate, Link, Phase, Taken};
-use super::pass::answer;
-use super::socket::{Socket, linger};
+use super::limits::{household, is_trusted};
+use super::link::{Fate, Link, Phase, Socket, Taken, linger};
+use super::{Shell, answer_request};
 use crate::error::{Error, RETRY_AFTER};
 use crate::http::error::Refusal;
 
@@ -38,27 +34,10 @@ pub struct Listeners {
     pub operation: Option<TcpListener>,
 }
 
-/// How many connections each household has.
-type Households = Arc<Mutex<HashMap<u128, usize>>>;
-
-/// A connection's place among the others; free again when it is dropped.
-struct Place {
-    households: Households,
-    address: u128,
-    _one: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut households = self.households.lock();
-        if let Entry::Occupied(mut count) = households.entry(self.address) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
+/// How many connections each household has: as many as hold its mark, beside the table itself.
+type Households = HashMap<u128, Arc<()>>;
+/// A connection's place among all, and its household's mark; free again when it is dropped.
+type Place = (OwnedSemaphorePermit, Arc<()>);
 
 /// Accepts connections until told to stop, then lets each finish what it has begun, within the setting's time.
 pub async fn serve(listeners: Listeners, shell: Arc<Shell>, stop: impl Future<Output = ()>) {
@@ -72,7 +51,7 @@ pub async fn serve(listeners: Listeners, shell: Arc<Shell>, stop: impl Future<Ou
 
 async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, stop: impl Future<Output = ()>) {
     let config = &shell.app.config.http;
-    let (places, households) = (Arc::new(Semaphore::new(config.connections_max)), Households::default());
+    let (places, mut households) = (Arc::new(Semaphore::new(config.connections_max)), Households::new());
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -86,7 +65,7 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
             continue;
         };
         let link = Arc::new(Link::new(&shell, peer.ip(), operation));
-        let place = match take_place(&places, &households, &link) {
+        let place = match take_place(&places, &mut households, &link) {
             Ok(place) => place,
             Err(refusal) => {
                 let _ = stream.try_write(&shell.raw(refusal));
@@ -108,20 +87,21 @@ async fn serve_door(listener: TcpListener, operation: bool, shell: Arc<Shell>, s
 }
 
 /// Finds a place for a connection. Proxies of ours stand for many.
-fn take_place(places: &Arc<Semaphore>, households: &Households, link: &Link) -> Result<Place, Refusal> {
-    let (shell, address) = (&link.shell, household(link.peer));
-    let Ok(_one) = places.clone().try_acquire_owned() else {
-        shell.traffic.refused_total.add();
+fn take_place(places: &Arc<Semaphore>, households: &mut Households, link: &Link) -> Result<Place, Refusal> {
+    let (traffic, config) = (&link.shell.traffic, &link.shell.app.config.http);
+    let Ok(place) = places.clone().try_acquire_owned() else {
+        traffic.refused_total.add();
         return Err(Error::unavailable("a place for one more connection").into());
     };
-    let mut counts = households.lock();
-    let here = counts.get(&address).copied().unwrap_or(0);
-    if !link.trusted && here >= shell.app.config.http.connections_per_address_max {
-        shell.traffic.refused_address.add();
+    if households.len() > 2 * config.connections_max {
+        households.retain(|_, mark| Arc::strong_count(mark) > 1);
+    }
+    let mark = households.entry(household(link.peer)).or_default();
+    if Arc::strong_count(mark) > config.connections_per_address_max && !is_trusted(&config.trusted_proxies, link.peer) {
+        traffic.refused_address.add();
         return Err(Error::TooMany { retry_after: RETRY_AFTER }.into());
     }
-    counts.insert(address, here + 1);
-    Ok(Place { households: households.clone(), address, _one })
+    Ok((place, mark.clone()))
 }
 
 /// Serves one connection. When nothing happens on it, hyper and its buffers go, and only the socket stays.
@@ -129,31 +109,29 @@ async fn attend(mut socket: Socket, _place: Place) {
     let link = socket.link.clone();
     let shell = &link.shell;
     let _open = shell.traffic.connections.hold();
-    loop {
-        let fate;
-        (fate, socket) = converse(socket).await;
-        match fate {
-            Fate::Park if socket.ahead.is_empty() => {
-                let mut stopping = shell.stopping.subscribe();
-                tokio::select! {
-                    _ = socket.stream.readable() => link.enter(Phase::Idle),
-                    () = sleep(shell.app.config.http.idle_within) => return,
-                    _ = stopping.wait_for(|it| *it) => return,
-                }
+    let mut stopping = shell.stopping.subscribe();
+    let mut fate = Fate::Park;
+    while fate == Fate::Park {
+        if socket.ahead.is_empty() {
+            tokio::select! {
+                _ = socket.stream.readable() => link.enter(Phase::Idle),
+                () = sleep(shell.app.config.http.idle_within) => return,
+                _ = stopping.wait_for(|it| *it) => return,
             }
-            Fate::Park => {}
-            Fate::Cut => return,
-            Fate::Late => {
-                socket.say(late("the request took too long to arrive"));
-                return linger(socket.stream).await;
-            }
-            Fate::Close | Fate::GoOn => break,
         }
+        (fate, socket) = converse(socket).await;
     }
-    let Some(session) = link.session.lock().take() else { return linger(socket.stream).await };
-    let stopping = shell.stopping.subscribe();
-    // The session runs in this very task: it is a connection still.
-    session(Taken { stream: socket.stream, early: socket.ahead, peer: link.peer, stopping }).await;
+    let session = link.session.lock().take();
+    match (fate, session) {
+        (Fate::Cut, _) => return,
+        (Fate::Late, _) => socket.say(late("the request took too long to arrive")),
+        // The session runs in this very task: it is a connection still.
+        (_, Some(session)) => {
+            return session(Taken { stream: socket.stream, early: socket.ahead, peer: link.peer, stopping }).await;
+        }
+        _ => {}
+    }
+    linger(socket.stream).await;
 }
 
 /// Lets hyper serve the socket until the client is done or fate has it otherwise, and takes the socket back.
@@ -163,17 +141,17 @@ async fn converse(socket: Socket) -> (Fate, Socket) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.max_buf_size(READ_BYTES_MIN.max(head_bytes_max * 2)).max_header_size(head_bytes_max);
     let asked = link.clone();
-    let service = service_fn(move |request| answer(&asked, request));
+    let service = service_fn(move |request| answer_request(&asked, request));
     let mut connection = Box::new(http.serve_connection(TokioIo::new(socket), service));
-    let mut seen = (0, 0);
+    let mut seen = (0, Instant::now());
     let fate = loop {
         tokio::select! {
             biased;
             _ = &mut connection => break Fate::Close,
             () = sleep(LOOK_EVERY) => match link.fate(&mut seen) {
-                Fate::GoOn => {}
-                Fate::Close => Pin::new(&mut *connection).graceful_shutdown(),
-                fate => break fate,
+                Some(Fate::Close) => Pin::new(&mut *connection).graceful_shutdown(),
+                Some(fate) => break fate,
+                None => {}
             },
         }
     };

@@ -3,11 +3,12 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
 use ring::digest;
 use serde::Serialize;
 
+use super::answer::{Sent, respond};
 use super::head::{About, text};
 
 const JSON: &str = "application/json";
@@ -57,7 +58,7 @@ impl Encoded {
 
     /// Answers out of memory. The request's header map becomes the answer's: hyper keeps it for the connection's next
     /// request, so none is allocated.
-    pub(super) fn answer(&self, about: &About, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
+    pub(super) fn answer(&self, about: &About, mut headers: HeaderMap) -> Response<Sent> {
         headers.clear();
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
@@ -65,14 +66,14 @@ impl Encoded {
             headers.insert(header::VARY, const { HeaderValue::from_static("accept-encoding") });
         }
         if about.known.as_ref().is_some_and(|it| self.is_named_by(it)) {
-            return (StatusCode::NOT_MODIFIED, Bytes::new());
+            return respond(StatusCode::NOT_MODIFIED, headers, Bytes::new());
         }
         headers.insert(header::CONTENT_TYPE, self.content_type.clone());
         let small = self.gzip.as_ref().filter(|_| about.gzip);
         if small.is_some() {
             headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
         }
-        (StatusCode::OK, small.unwrap_or(&self.plain).clone())
+        respond(StatusCode::OK, headers, small.unwrap_or(&self.plain).clone())
     }
 }
 

@@ -10,11 +10,10 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Version};
-use tokio::time::Instant;
 
 use super::hex;
 use super::limits::{Quota, forwarded};
-use super::link::Link;
+use super::link::{Link, Phase};
 use crate::actors::auth::{Caller, KEY_PREFIX};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -30,14 +29,12 @@ pub(crate) struct About {
     /// Who sent it, as trusted proxies say.
     pub(crate) address: IpAddr,
     pub(crate) body_read: AtomicBool,
-    pub(super) started: Instant,
     pub(super) moment: Moment,
     number: u128,
     /// What names the request, where it brought a name.
     id: Option<HeaderValue>,
-    pub(super) trace: u128,
-    /// What goes back to whoever sent a trace; it names our part of it.
-    pub(super) traceparent: Option<HeaderValue>,
+    /// The trace that it is part of, where it named one.
+    part_of: Option<u128>,
     pub(super) method: Method,
     pub(super) origin: Option<HeaderValue>,
     pub(super) gzip: bool,
@@ -63,46 +60,61 @@ impl About {
         self.id.clone().unwrap_or_else(|| hex(self.number))
     }
 
+    pub(super) fn trace(&self) -> u128 {
+        self.part_of.unwrap_or(self.number)
+    }
+
+    /// What goes back to whoever named a trace; it names our part of it.
+    pub(super) fn traceparent(&self) -> Option<HeaderValue> {
+        let ours = format!("00-{:032x}-{:016x}-01", self.part_of?, self.number as u64);
+        HeaderValue::try_from(ours).ok()
+    }
+
     /// Reads the head once.
     pub(super) fn new(link: &Arc<Link>, parts: &Parts) -> About {
-        let (shell, started, number) = (&link.shell, Instant::now(), link.shell.number());
+        let (shell, method) = (&link.shell, parts.method.clone());
+        let reads = matches!(method, Method::GET | Method::HEAD);
+        let (moment, number, address) = (shell.app.clock.moment(), shell.number(), link.peer);
+        let (caller, body_read, id, part_of, origin, gzip, known, route, quota) = Default::default();
+        let link = link.clone();
         let mut about = About {
-            link: link.clone(),
-            caller: None,
-            address: link.peer,
-            body_read: AtomicBool::new(false),
-            started,
-            moment: shell.app.clock.moment_at(started),
+            link,
+            caller,
+            address,
+            body_read,
+            moment,
             number,
-            id: None,
-            trace: number,
-            traceparent: None,
-            method: parts.method.clone(),
-            origin: None,
-            gzip: false,
-            known: None,
-            route: None,
-            quota: None,
+            id,
+            part_of,
+            method,
+            origin,
+            gzip,
+            known,
+            route,
+            quota,
         };
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
         for (name, value) in &parts.headers {
             match name.as_str() {
                 "origin" => about.origin = Some(value.clone()),
                 "accept-encoding" => about.gzip = accepts_gzip(value),
                 "if-none-match" if reads => about.known = Some(value.clone()),
-                "traceparent" => {
-                    about.trace = trace_of(value.as_bytes()).unwrap_or(number);
-                    let ours = format!("00-{:032x}-{:016x}-01", about.trace, number as u64);
-                    about.traceparent = HeaderValue::try_from(ours).ok();
-                }
+                "traceparent" => about.part_of = trace_of(value.as_bytes()).or(Some(number)),
                 "x-request-id" if is_request_id(value.as_bytes()) => about.id = Some(value.clone()),
-                "x-forwarded-for" if link.trusted => {
-                    about.address = forwarded(link.peer, &shell.app.config.http.trusted_proxies, text(value));
+                "x-forwarded-for" => {
+                    about.address = forwarded(address, &shell.app.config.http.trusted_proxies, text(value));
                 }
                 _ => {}
             }
         }
         about
+    }
+}
+
+/// The connection is idle when nothing of a request is left: a streamed answer keeps what is known of it until it has
+/// gone, or was dropped.
+impl Drop for About {
+    fn drop(&mut self) {
+        self.link.enter(Phase::Idle);
     }
 }
 

@@ -93,8 +93,14 @@ pub(super) fn household(address: IpAddr) -> u128 {
 
 /// Who really sent it: the right-most address that is not one of our own proxies.
 pub(super) fn forwarded(peer: IpAddr, trusted: &[IpNet], line: &str) -> IpAddr {
-    let hops: Vec<IpAddr> = line.rsplit(',').map_while(|hop| hop.trim().parse().ok()).collect();
-    *hops.iter().find(|it| !is_trusted(trusted, **it)).or(hops.last()).unwrap_or(&peer)
+    let mut hops = line.rsplit(',').map_while(|hop| hop.trim().parse().ok());
+    let mut real = peer;
+    while is_trusted(trusted, real)
+        && let Some(hop) = hops.next()
+    {
+        real = hop;
+    }
+    real
 }
 
 pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {

@@ -1,11 +1,16 @@
-//! The table of routes: one lookup a request gives 404, 405, bounds, metrics and ready answers.
+//! The table of routes: one lookup a request gives 404, 405, bounds, metrics, ready answers and handlers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
 use hyper::Method;
 use hyper::header::HeaderValue;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::encoded::Encoded;
 use super::traffic::Meter;
@@ -66,45 +71,72 @@ impl Policy {
 
 /// Finds an answer that is already encoded, for whoever asks; `None` sends the request to the handler.
 pub type Ready = fn(&App, Option<&Caller>, &matchit::Params<'_, '_>) -> Option<Arc<Encoded>>;
-/// Tells whose token this is, if it is good now.
-pub type Identify = fn(&App, &[u8]) -> Result<Caller>;
-/// The method and path that a seed's method and path stand for.
-pub type Rewrite = fn(&Method, &str) -> Option<(Method, String)>;
+/// A handler, called at once: the shell knows the route already.
+pub type Run = Arc<dyn Fn(Request, App) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// One path template: what may be done there, within what bounds, and how it went.
+/// A handler with its description.
+pub type Handled = (UtoipaMethodRouter<App>, Run);
+
+/// Makes a handler one of many.
+pub fn run<T, H: Handler<T, App, Future = BoxFuture<'static, Response>>>(handler: H) -> Run {
+    Arc::new(move |request, app| handler.clone().call(request, app))
+}
+
+/// The handlers of one path, each with its description.
+#[macro_export]
+macro_rules! routes {
+    ($($handler:path),+) => { [$((utoipa_axum::routes!($handler), $crate::http::shell::run($handler))),+] };
+}
+
+/// What one method does, and how it went.
+pub(super) struct Operation {
+    pub(super) method: Method,
+    pub(super) meter: Meter,
+    pub(super) run: Run,
+}
+
+/// One path template: what may be done there, and within what bounds.
 pub(super) struct Route {
     pub(super) template: String,
     pub(super) policy: Policy,
-    /// Each method with its counters; `HEAD` is counted as `GET`.
-    pub(super) methods: Vec<(Method, Meter)>,
-    pub(super) allow: HeaderValue,
+    pub(super) operations: Vec<Operation>,
     pub(super) ready: Option<Ready>,
 }
 
 impl Route {
-    pub(super) fn meter(&self, method: &Method) -> Option<&Meter> {
+    /// What a method does here; `HEAD` is a `GET` whose body stays here.
+    pub(super) fn operation(&self, method: &Method) -> Option<&Operation> {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        self.methods.iter().find(|it| it.0 == *method).map(|it| &it.1)
+        self.operations.iter().find(|it| it.method == *method)
+    }
+
+    /// The methods that are taken here.
+    pub(super) fn allow(&self) -> HeaderValue {
+        let names: String = self.operations.iter().map(|it| format!("{}, ", it.method)).collect();
+        let names = format!("{names}OPTIONS").replace("GET", "GET, HEAD");
+        HeaderValue::try_from(names).expect("method names are header text")
     }
 }
 
 /// Every route. Filled once, before the shell is made of it.
 pub struct Routes {
+    /// Tells whose token this is, if it is good now.
+    pub identify: fn(&App, &[u8]) -> Result<Caller>,
+    /// Tells the path that another stands for. It is asked where no route takes the request.
+    pub rewrite: fn(&str) -> Option<String>,
     pub(super) tree: matchit::Router<usize>,
     pub(super) all: Vec<Route>,
-    pub(super) handlers: OpenApiRouter<App>,
-    pub(super) identify: Identify,
-    pub(super) rewrite: Rewrite,
+    pub(super) api: OpenApi,
 }
 
 impl Default for Routes {
     fn default() -> Routes {
         Routes {
+            identify: |_, _| Err(Error::Unauthenticated("the token is not valid")),
+            rewrite: |_| None,
             tree: matchit::Router::new(),
             all: Vec::new(),
-            handlers: OpenApiRouter::with_openapi(openapi::base()),
-            identify: |_, _| Err(Error::Unauthenticated("the token is not valid")),
-            rewrite: |_, _| None,
+            api: openapi::base(),
         }
     }
 }
@@ -115,18 +147,25 @@ impl Routes {
     /// # Panics
     /// When two routes overlap.
     #[must_use]
-    pub fn add(mut self, policy: Policy, handlers: UtoipaMethodRouter<App>) -> Routes {
-        for (template, item) in &handlers.1.paths {
-            let declared = [&item.get, &item.post, &item.put, &item.patch, &item.delete].map(Option::is_some);
-            let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter();
-            let methods: Vec<_> = known.zip(declared).filter(|it| it.1).map(|it| (it.0, Meter::default())).collect();
-            let names: String = methods.iter().map(|it| format!("{}, ", it.0)).collect();
-            let allow = format!("{names}OPTIONS").replace("GET", "GET, HEAD");
-            let allow = HeaderValue::try_from(allow).expect("method names are header text");
-            self.tree.insert(template, self.all.len()).expect("routes do not overlap");
-            self.all.push(Route { template: template.clone(), policy, methods, allow, ready: None });
+    pub fn add<const N: usize>(mut self, policy: Policy, handlers: [Handled; N]) -> Routes {
+        let (mut template, mut operations) = (String::new(), Vec::new());
+        for ((schemas, paths, _), run) in handlers {
+            for (path, item) in &paths.paths {
+                let described = [&item.get, &item.post, &item.put, &item.patch, &item.delete];
+                let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter();
+                let methods = methods.zip(described).filter(|it| it.1.is_some()).map(|it| it.0);
+                operations.extend(methods.map(|method| Operation {
+                    method,
+                    meter: Meter::default(),
+                    run: run.clone(),
+                }));
+                template.clone_from(path);
+            }
+            self.api.paths.merge(paths);
+            self.api.components.get_or_insert_default().schemas.extend(schemas);
         }
-        self.handlers = self.handlers.routes(handlers);
+        self.tree.insert(&template, self.all.len()).expect("routes do not overlap");
+        self.all.push(Route { template, policy, operations, ready: None });
         self
     }
 
@@ -142,18 +181,8 @@ impl Routes {
 
     /// Every route: method, template, and the right it takes.
     pub fn rights(&self) -> impl Iterator<Item = (&Method, &str, Right)> {
-        self.all.iter().flat_map(|it| it.methods.iter().map(|of| (&of.0, it.template.as_str(), it.policy.right)))
-    }
-
-    /// Says how tokens are told apart. Without it every token is refused.
-    #[must_use]
-    pub fn identify(self, identify: Identify) -> Routes {
-        Routes { identify, ..self }
-    }
-
-    /// Says which paths stand for others. It is asked where no route takes the request.
-    #[must_use]
-    pub fn rewrite(self, rewrite: Rewrite) -> Routes {
-        Routes { rewrite, ..self }
+        self.all
+            .iter()
+            .flat_map(|it| it.operations.iter().map(|of| (&of.method, it.template.as_str(), it.policy.right)))
     }
 }

@@ -52,7 +52,8 @@ impl About {
         let (shell, now) = (&self.link.shell, self.link.shell.app.clock.moment());
         let took = now.since(self.moment);
         let route = self.route.map(|at| &shell.routes.all[at]);
-        route.and_then(|it| it.meter(&self.method)).unwrap_or(&shell.traffic.unmatched).record(status, took);
+        let operation = route.and_then(|it| it.operation(&self.method));
+        operation.map_or(&shell.traffic.unmatched, |it| &it.meter).record(status, took);
         if let Some(code) = code {
             *shell.traffic.refused.lock().entry(code).or_default() += 1;
         }
@@ -63,7 +64,7 @@ impl About {
             "target": "folio::http",
             "event": "http.request",
             "request_id": text(&self.id()),
-            "trace_id": format!("{:032x}", self.trace),
+            "trace_id": format!("{:032x}", self.trace()),
             "method": self.method.as_str(),
             "route": route.map_or("unmatched", |it| &it.template),
             "status": status.as_u16(),
@@ -82,8 +83,8 @@ impl About {
 impl Traffic {
     /// Writes everything, every series from the first scrape on.
     pub(super) fn collect(&self, routes: &[Route], limits: [&Limit; 2], out: &mut Exposition) {
-        let of =
-            routes.iter().flat_map(|route| route.methods.iter().map(|it| (it.0.as_str(), &*route.template, &it.1)));
+        let of = routes.iter().flat_map(|route| route.operations.iter().map(|it| (&*route.template, it)));
+        let of = of.map(|(template, it)| (it.method.as_str(), template, &it.meter));
         let meters = of.chain([("other", "unmatched", &self.unmatched)]);
         let name = "folio_http_requests_total";
         out.family(name, "counter", "Requests answered, by route and class of status.");
