@@ -197,7 +197,9 @@ impl Outbox {
         if room || !self.is_open() {
             return Poll::Ready(self.is_open());
         }
-        self.waiting.push(cx.waker().clone());
+        if !self.waiting.iter().any(|it| it.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
         self.wake();
         Poll::Pending
     }

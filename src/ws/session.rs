@@ -267,7 +267,9 @@ impl Session {
         // A statement of its own: this lock must not be held while a topic's is taken.
         let bonds = self.bonds.lock().take();
         let Some(bonds) = bonds else { return };
-        drop(self.work.lock().take());
+        // Likewise: what it lets go of may end other things.
+        let work = self.work.lock().take();
+        drop(work);
         for (topic, member) in bonds.joined {
             self.sockets.topics.remove(&topic, member);
         }
