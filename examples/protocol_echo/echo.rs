@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use folio::error::Result;
 use folio::http::error::Refusal;
-use folio::http::shell::{Handled, Run};
+use folio::http::shell::with;
 use folio::http::{App, Policy, Routes};
 use folio::routes;
 use folio::ws::frames::Chunk;
@@ -102,13 +102,5 @@ async fn socket_io(
 /// The two paths, beside other routes.
 pub fn routes(others: Routes) -> Routes {
     let made = Made::default();
-    let with = |[(described, run)]: [Handled; 1]| {
-        let made = made.clone();
-        let run: Run = Arc::new(move |mut request, app| {
-            request.extensions_mut().insert(made.clone());
-            run(request, app)
-        });
-        [(described, run)]
-    };
-    others.add(Policy::POLLING, with(routes!(engine_io))).add(Policy::POLLING, with(routes!(socket_io)))
+    others.add(Policy::POLLING, with(routes!(engine_io), &made)).add(Policy::POLLING, with(routes!(socket_io), &made))
 }

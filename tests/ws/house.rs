@@ -11,7 +11,7 @@ use folio::actors::auth::{Person, Role};
 use folio::actors::kernel::streams::Audience;
 use folio::error::{Error, Result};
 use folio::http::error::Refusal;
-use folio::http::shell::{Handled, Run};
+use folio::http::shell::with;
 use folio::http::{App, Policy, Routes};
 use folio::ids::{SessionId, StreamId, UserId};
 use folio::routes;
@@ -179,16 +179,8 @@ async fn events(
 
 pub fn routes() -> Routes {
     let made = Made::default();
-    let with = |[(described, run)]: [Handled; 1]| {
-        let made = made.clone();
-        let run: Run = Arc::new(move |mut request, app| {
-            request.extensions_mut().insert(made.clone());
-            run(request, app)
-        });
-        [(described, run)]
-    };
     Routes::default()
-        .add(Policy::READ, with(routes!(socket)))
-        .add(Policy::POLLING, with(routes!(stock)))
+        .add(Policy::READ, with(routes!(socket), &made))
+        .add(Policy::POLLING, with(routes!(stock), &made))
         .add(Policy::READ, routes!(events))
 }

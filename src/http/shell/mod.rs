@@ -36,7 +36,7 @@ pub use encoded::Encoded;
 pub(crate) use head::{About, text};
 pub(crate) use link::Link;
 pub use link::Taken;
-pub use routes::{Door, Handled, Policy, Ready, Routes, Run, run};
+pub use routes::{Door, Handled, Policy, Ready, Routes, Run, run, with};
 
 use self::answer::{Sent, handle, preflight};
 use self::head::{check, names_length, token};

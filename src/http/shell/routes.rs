@@ -82,6 +82,16 @@ pub fn run<T, H: Handler<T, App, Future = BoxFuture<'static, Response>>>(handler
     Arc::new(move |request, app| handler.clone().call(request, app))
 }
 
+/// Hands a handler something of its owner's along with each request, as an `Extension`.
+pub fn with<T: Clone + Send + Sync + 'static>([(described, run)]: [Handled; 1], own: &T) -> [Handled; 1] {
+    let own = own.clone();
+    let run: Run = Arc::new(move |mut request, app| {
+        request.extensions_mut().insert(own.clone());
+        run(request, app)
+    });
+    [(described, run)]
+}
+
 /// The handlers of one path, each with its description.
 #[macro_export]
 macro_rules! routes {
