@@ -86,14 +86,12 @@ async fn enter(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Resu
         Err(Trouble::Taken) => vec![None; entries.len()],
         placed => placed?,
     };
-    let rest: Vec<&Append> = entries.iter().zip(&placed).filter(|(_, it)| it.is_none()).map(|(it, _)| *it).collect();
-    let mut late = match append(conn, &rest, now).await {
+    let rest = left_out(entries, &placed);
+    let late = match append(conn, &rest, now).await {
         Err(trouble) if rest.len() < entries.len() => vec![Err(trouble.into()); rest.len()],
         late => late?,
-    }
-    .into_iter();
-    let outcome = |it: Option<Appended>| it.map_or_else(|| late.next().expect("what is left has an outcome"), Ok);
-    Ok(placed.into_iter().map(outcome).collect())
+    };
+    Ok(whole(placed, late))
 }
 
 async fn append(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended>>, Trouble> {
@@ -117,10 +115,26 @@ async fn note(
     }
     let mut tx = conn.begin().await?;
     let told: Vec<&Append> = receipts.iter().filter_map(|it| it.1).collect();
-    let mut told = streams::append(&mut tx, &told, now).await?.into_iter();
+    let placed = match told.is_empty() {
+        true => Vec::new(),
+        false => streams::append_at_once(&mut tx, &told, now).await?,
+    };
+    let late = streams::append(&mut tx, &left_out(&told, &placed), now).await?;
+    let mut told = whole(placed, late).into_iter();
     let outcomes: Vec<_> = receipts.iter().map(|it| it.1.and_then(|_| told.next()).transpose()).collect();
     let good = receipts.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
     conversations::raise(&mut tx, &good.map(|(it, _)| it.0).collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok(outcomes)
+}
+
+fn left_out<'a>(appends: &[&'a Append], placed: &[Option<Appended>]) -> Vec<&'a Append> {
+    appends.iter().zip(placed).filter(|(_, it)| it.is_none()).map(|(it, _)| *it).collect()
+}
+
+/// Outcomes in order: `late` are those of what was left out.
+fn whole(placed: Vec<Option<Appended>>, late: Vec<Result<Appended>>) -> Vec<Result<Appended>> {
+    let mut late = late.into_iter();
+    let outcome = |it: Option<Appended>| it.map_or_else(|| late.next().expect("what is left out has an outcome"), Ok);
+    placed.into_iter().map(outcome).collect()
 }

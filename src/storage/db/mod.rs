@@ -178,8 +178,8 @@ impl Tx<'_> {
                 Engine::Sqlite => head.replacen("INSERT", "INSERT OR FAIL", 1),
                 Engine::Postgres => head.to_owned(),
             };
-            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{text} VALUES {values} {tail}"))).once();
-            changed += chunk.iter().fold(stmt, &bind).execute().await?;
+            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{text} VALUES {values} {tail}")));
+            changed += chunk.iter().fold(stmt.of_rows(chunk.len()), &bind).execute().await?;
         }
         Ok(changed)
     }

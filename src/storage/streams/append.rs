@@ -28,7 +28,7 @@ pub async fn append(tx: &mut Tx<'_>, batch: &[&Append], now: DateTime<Utc>) -> R
 /// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
 pub async fn lock(tx: &mut Tx<'_>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>> {
     let ids: BTreeSet<StreamId> = ids.into_iter().collect();
-    let stmt = tx.sql(AssertSqlSafe(heads(tx.engine(), ids.len()))).once();
+    let stmt = tx.sql(AssertSqlSafe(heads(tx.engine(), ids.len()))).of_rows(ids.len());
     ids.iter().fold(stmt, |stmt, id| stmt.bind(*id)).all().await
 }
 
@@ -39,7 +39,7 @@ async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let stmt = tx.sql(AssertSqlSafe(known(tx.engine(), keys.len()))).once();
+    let stmt = tx.sql(AssertSqlSafe(known(tx.engine(), keys.len()))).of_rows(keys.len());
     keys.iter().fold(stmt, |stmt, it| stmt.bind(it.0).bind(it.1).bind(it.2.to_owned())).all().await
 }
 
@@ -56,7 +56,7 @@ async fn write(tx: &mut Tx<'_>, batch: &[&Append], Plan { rows, spans, .. }: &Pl
         stmt.bind("stream.grown").bind(id).bind(first).bind(last).bind(at)
     })
     .await?;
-    let stmt = tx.sql(AssertSqlSafe(grow(tx.engine(), spans.len()))).once();
+    let stmt = tx.sql(AssertSqlSafe(grow(tx.engine(), spans.len()))).of_rows(spans.len());
     spans.iter().fold(stmt, |stmt, &(id, _, last, at)| stmt.bind(id).bind(last).bind(at)).execute().await?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! The quick way to append: a batch is one statement, which is a transaction of its own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::DerefMut;
 
 use chrono::{DateTime, Utc};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
 use super::{Append, Appended};
 use crate::ids::{EntryId, StreamId};
-use crate::storage::db::{Conn, Engine, PgQuery, Result, Sql, Stmt, placeholders};
+use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, placeholders};
 
 /// Locks the streams in the order of their ids, and goes on if all of them are there and nothing was said before. It is
 /// planned once, whatever the sizes: arrays stand where a join would be.
@@ -66,16 +67,23 @@ fn sqlite(rows: usize) -> String {
 }
 
 /// Appends what is new, and tells where it lies. What is left out must go the long way: repeats, what has no stream, and
-/// what is too much; on PostgreSQL the whole batch. What two nodes store at once, or a batch holds twice, violates a constraint.
-pub async fn append_at_once(conn: &mut Conn, batch: &[&Append], now: DateTime<Utc>) -> Result<Vec<Option<Appended>>> {
-    if matches!(conn, Conn::Sqlite(_)) && batch.len() > SQLITE_ROWS_MAX {
-        return Ok(vec![None; batch.len()]);
-    }
-    let text = match conn {
-        Conn::Sqlite(_) => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
-        Conn::Postgres(_) => Sql::from(POSTGRES),
+/// what is too much; on PostgreSQL the whole batch. What two nodes store at once, or a batch holds twice, violates a
+/// constraint.
+pub async fn append_at_once<S, P>(
+    at: &mut Held<S, P>,
+    batch: &[&Append],
+    now: DateTime<Utc>,
+) -> Result<Vec<Option<Appended>>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
+    let text = match at.engine() {
+        Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => return Ok(vec![None; batch.len()]),
+        Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
+        Engine::Postgres => Sql::from(POSTGRES),
     };
-    let bound = match conn.sql(text) {
+    let bound = match at.sql(text) {
         Stmt::Postgres(at, query) => Stmt::Postgres(at, columns(query, batch, now)),
         stmt => rows(stmt, batch, now),
     };
