@@ -1,11 +1,6 @@
 //! What an actor in front of the writer costs: the same appends handed over by actors, each in the order of its stream,
 //! and handed to the writer bare. Rounds alternate; SQLite in a temporary folder and PostgreSQL, durable both.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and ends at the first surprise")]
-
-mod median;
-mod stores;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +15,8 @@ use folio::storage::streams::{Append, Appended};
 use folio::storage::writes::{Write, Written};
 use tokio::task::JoinSet;
 
-use self::median::median;
-use self::stores::{Pages, on_each_engine};
+use super::median::median;
+use super::stores::{Pages, on_each_engine};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
@@ -123,7 +118,8 @@ async fn measure(name: &str, db: &Db) {
     root.stop(Duration::from_secs(5)).await;
 }
 
+/// Measures and prints.
 #[tokio::main]
-async fn main() {
+pub async fn run() {
     on_each_engine(async |name, db, _| measure(name, &db).await).await;
 }

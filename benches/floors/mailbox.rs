@@ -3,8 +3,6 @@
 //!
 //! Rounds alternate, so that both sides meet the same machine; what counts is the ratio of the medians.
 
-#![expect(clippy::print_stdout, reason = "a bench speaks on standard output")]
-
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -14,10 +12,6 @@ use folio::clock::Clock;
 use folio::error::Result;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{mpsc, oneshot};
-
-#[cfg(not(debug_assertions))]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 9;
 const ASKS: u32 = 40_000;
@@ -176,7 +170,8 @@ async fn compare(mailbox: Mailbox<Tally>, bare: ActorRef<BareMsg>, plain: mpsc::
     ratio("channel", tell, send);
 }
 
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = workers.expect("a runtime starts");
     let (root, tallies, bare) = runtime.block_on(async {

@@ -2,12 +2,6 @@
 //! rules, and the same appends handed to a writer bare. Rounds alternate; SQLite in a temporary folder and PostgreSQL,
 //! durable both.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and ends at the first surprise")]
-
-mod median;
-mod settled;
-mod stores;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +17,9 @@ use folio::storage::writes::Write;
 use folio::telemetry::Log;
 use tokio::task::JoinSet;
 
-use self::median::median;
-use self::stores::{Pages, on_each_engine};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use super::median::median;
+use super::settled;
+use super::stores::{Pages, on_each_engine};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
@@ -102,7 +94,8 @@ async fn measure(name: &str, db: &Db, database: DatabaseConfig) {
     folio.app.actors.root.stop(Duration::from_secs(5)).await;
 }
 
+/// Measures and prints.
 #[tokio::main]
-async fn main() {
+pub async fn run() {
     on_each_engine(async |name, db, config| Box::pin(measure(name, &db, config)).await).await;
 }

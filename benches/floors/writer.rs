@@ -4,12 +4,7 @@
 //! each append a transaction. A lone append has two peers: the smallest transaction there is, one row of one table; and the
 //! least that stores what an append stores, entry, head and line of the outbox, without a look for repeats and without a
 //! queue. The ratio is held against the first.
-//! `-- lone` leaves the crowds out.
-
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and ends at the first surprise")]
-
-mod median;
-mod stores;
+//! `-- writer --lone` leaves the crowds out.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +17,8 @@ use folio::storage::streams;
 use folio::storage::writes::Write;
 use tokio::task::JoinSet;
 
-use self::median::median;
-use self::stores::{CONNECTIONS, Pages, on_each_engine};
+use super::median::median;
+use super::stores::{CONNECTIONS, Pages, on_each_engine};
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1_500);
@@ -152,10 +147,11 @@ async fn lone(name: &str, bench: &Bench) {
     println!("FLOOR writer.single_ratio_{name}={:.2}", lone / bare);
 }
 
+/// Measures and prints.
 #[tokio::main]
-async fn main() {
+pub async fn run() {
     let root = Root::start(Clock::system()).await.unwrap();
-    let with_crowds = !std::env::args().any(|it| it == "lone");
+    let with_crowds = !std::env::args().any(|it| it == "--lone");
     on_each_engine(async |name, db, _| {
         let bench = Bench::start(&root, db).await;
         // In a task, as whoever asks is: the thread that starts a runtime is not one of its workers.

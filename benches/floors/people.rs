@@ -4,8 +4,6 @@
 //! Each is asked for many places drawn by lot; the 99th percentile counts. SQLite lies in a temporary folder,
 //! PostgreSQL where `TEST_POSTGRES_URL` says.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and ends at the first surprise")]
-
 use std::time::{Duration, Instant};
 
 use folio::clock::Clock;
@@ -98,8 +96,9 @@ async fn measure(engine: &str, db: &Db) {
     println!("FLOOR people.login_email_ms_{engine}={:.3}", by_email.await);
 }
 
+/// Measures and prints.
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub async fn run() {
     let folder = tempfile::TempDir::new().unwrap();
     let db = Db::open(&DatabaseConfig::Sqlite {
         path: folder.path().join("folio.db"),

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use super::median::median;
 use folio::actors::auth::doors::Doors;
 use folio::actors::auth::tokens::{Claims, Tokens};
 use folio::actors::auth::{Person, Role};
@@ -10,12 +11,6 @@ use folio::clock::Clock;
 use folio::config::Secret;
 use folio::ids::{self, SessionId, UserId};
 use folio::storage::signing_keys::SigningKey;
-
-#[path = "median.rs"]
-mod median;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const TOKENS: usize = 1_000;
 const ROUNDS: usize = 21;
@@ -28,11 +23,11 @@ fn measure(tokens: &[Vec<u8>], mut call: impl FnMut(&[u8])) -> f64 {
         tokens.iter().cycle().take(ROUND).for_each(|it| call(black_box(it)));
         began.elapsed().as_secs_f64() * 1e6 / ROUND as f64
     };
-    median::median((0..ROUNDS).map(|_| round(&mut call)).collect())
+    median((0..ROUNDS).map(|_| round(&mut call)).collect())
 }
 
-#[expect(clippy::print_stdout, reason = "a bench tells its figures")]
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let clock = Clock::system();
     let (verifier, doors) =
         (Tokens::new(&Secret::new("a secret of at least thirty-two bytes".into())), Doors::default());

@@ -3,8 +3,6 @@
 //!
 //! Both servers run on threads of their own, whose CPU time the system tells; rounds alternate, and medians count.
 
-#![expect(clippy::print_stdout, reason = "a bench speaks on standard output")]
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -29,9 +27,6 @@ use folio::ws::wire::{Close, Incoming, Reader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const STREAM: StreamId = StreamId(Uuid::from_u128(7));
 const ROUNDS: usize = 7;
@@ -218,7 +213,8 @@ fn compare(name: &str, ours: &Server, bare: &Server, listeners: u64, count: u64,
     rate
 }
 
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let mut few = 0.0;
     for listeners in [100, 1_000, 4_000] {
         let (ours, bare) = (Server::start(true, listeners), Server::start(false, listeners));

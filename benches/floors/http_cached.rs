@@ -27,9 +27,6 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const CACHED: &str = "/api/v1/things/42/shown";
 const HANDLED: &str = "/api/v1/things/42";
 const PROFILE: &str = "/api/v1/profile/me";
@@ -277,8 +274,8 @@ fn hold(address: &str) {
     let _ = std::io::stdin().read(&mut [0; 1]);
 }
 
-#[expect(clippy::print_stdout, reason = "a bench tells its figures")]
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);

@@ -1,9 +1,5 @@
 //! What one actor a key costs: to find, to start, to keep, to look at.
 
-#![expect(clippy::print_stdout, reason = "a bench speaks on standard output")]
-
-mod median;
-
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -12,11 +8,7 @@ use folio::actors::kernel::{Keyed, Limits, Outcome, Reply, Role, Root, Turn};
 use folio::clock::Clock;
 use folio::error::Result;
 
-use self::median::median;
-
-#[cfg(not(debug_assertions))]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use super::median::median;
 
 const FEW: u128 = 1_000;
 const MANY: u128 = 100_000;
@@ -161,7 +153,8 @@ async fn snapshots(root: Root, tallies: Keyed<Tally>) {
     println!("FLOOR keyed.snapshot_ms={:.2}", median(rows));
 }
 
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = workers.expect("a runtime starts");
     runtime.block_on(memory_asleep());
