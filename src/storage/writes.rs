@@ -5,8 +5,8 @@
 use chrono::{DateTime, Utc};
 
 use super::conversations::{self, Receipt};
-use super::db::Conn;
-use super::streams::{self, Append, Appended};
+use super::db::{Conn, Engine};
+use super::streams::{self, Append, Appended, SQLITE_ROWS_MAX};
 use super::trouble::Trouble;
 use crate::error::Result;
 
@@ -78,25 +78,8 @@ pub async fn commit(conn: &mut Conn, batch: &[Write], now: DateTime<Utc>) -> Res
 }
 
 async fn enter(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended>>, Trouble> {
-    if entries.is_empty() {
-        return Ok(Vec::new());
-    }
-    let placed = match streams::append_at_once(conn, entries, now).await.map_err(Trouble::from) {
-        // Another node stored the same meanwhile, or the batch holds it twice: the long way sees that.
-        Err(Trouble::Taken) => vec![None; entries.len()],
-        placed => placed?,
-    };
-    let rest = left_out(entries, &placed);
-    let late = match append(conn, &rest, now).await {
-        Err(trouble) if rest.len() < entries.len() => vec![Err(trouble.into()); rest.len()],
-        late => late?,
-    };
-    Ok(whole(placed, late))
-}
-
-async fn append(conn: &mut Conn, entries: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended>>, Trouble> {
-    if entries.is_empty() {
-        return Ok(Vec::new());
+    if conn.engine() == Engine::Postgres || entries.len() <= SQLITE_ROWS_MAX {
+        return Ok(streams::append(conn, entries, now).await?);
     }
     let mut tx = conn.begin().await?;
     let outcomes = streams::append(&mut tx, entries, now).await?;
@@ -115,26 +98,10 @@ async fn note(
     }
     let mut tx = conn.begin().await?;
     let told: Vec<&Append> = receipts.iter().filter_map(|it| it.1).collect();
-    let placed = match told.is_empty() {
-        true => Vec::new(),
-        false => streams::append_at_once(&mut tx, &told, now).await?,
-    };
-    let late = streams::append(&mut tx, &left_out(&told, &placed), now).await?;
-    let mut told = whole(placed, late).into_iter();
+    let mut told = streams::append(&mut tx, &told, now).await?.into_iter();
     let outcomes: Vec<_> = receipts.iter().map(|it| it.1.and_then(|_| told.next()).transpose()).collect();
     let good = receipts.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
     conversations::raise(&mut tx, &good.map(|(it, _)| it.0).collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok(outcomes)
-}
-
-fn left_out<'a>(appends: &[&'a Append], placed: &[Option<Appended>]) -> Vec<&'a Append> {
-    appends.iter().zip(placed).filter(|(_, it)| it.is_none()).map(|(it, _)| *it).collect()
-}
-
-/// Outcomes in order: `late` are those of what was left out.
-fn whole(placed: Vec<Option<Appended>>, late: Vec<Result<Appended>>) -> Vec<Result<Appended>> {
-    let mut late = late.into_iter();
-    let outcome = |it: Option<Appended>| it.map_or_else(|| late.next().expect("what is left out has an outcome"), Ok);
-    placed.into_iter().map(outcome).collect()
 }

@@ -134,7 +134,7 @@ async fn another_epoch_resets_every_position_of_before(fresh: &Fresh) {
     let db = fresh.open().await;
     let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
     let before = node.append(happens(stream, "member.joined")).await.unwrap();
-    assert_eq!(streams.renew_epoch(stream).await.unwrap().epoch, 2);
+    db.write("UPDATE streams SET epoch = epoch + 1 WHERE id = $1").bind(stream).execute().await.unwrap();
     let after = node.append(happens(stream, "member.joined")).await.unwrap();
     assert_eq!((after.epoch, after.seq), (2, 2));
     let replay = streams.replay(stream, before.epoch, before.seq, 100).await.unwrap();

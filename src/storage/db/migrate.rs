@@ -17,26 +17,15 @@ pub struct Migrated {
     pub to: i64,
 }
 
-/// Why the tables stay as they are.
+/// Why the tables stay as they are: a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum MigrateError {
-    /// A newer binary was here.
-    #[error("the database has schema {schema}, this binary knows up to {binary}: run the newer binary")]
-    Newer {
-        /// The version of the tables.
-        schema: i64,
-        /// The newest version this binary knows.
-        binary: i64,
-    },
-    /// A migration that was applied is not the one this binary has.
-    #[error("migration {0} was applied in another form than this binary has: it is not ours to repair")]
-    Changed(i64),
-    /// The database did not do it; what was done before this step stays, and it can be tried again.
-    #[error("the migration stopped and can be tried again: {0}")]
-    Stopped(String),
-    /// The database is not there.
-    #[error(transparent)]
-    Database(#[from] Error),
+#[error("{0}")]
+pub struct MigrateError(String);
+
+impl From<Error> for MigrateError {
+    fn from(error: Error) -> MigrateError {
+        MigrateError(error.to_string())
+    }
 }
 
 impl Db {
@@ -58,14 +47,16 @@ impl Db {
             Conn::Sqlite(conn) => migrator.run(&mut **conn).await,
             Conn::Postgres(conn) => migrator.run(&mut **conn).await,
         };
-        match outcome {
-            Ok(()) => Ok(Migrated { from, to: binary }),
-            Err(Cause::VersionMissing(schema)) if schema > binary => Err(MigrateError::Newer { schema: from, binary }),
-            Err(Cause::VersionMissing(version) | Cause::VersionMismatch(version) | Cause::Dirty(version)) => {
-                Err(MigrateError::Changed(version))
+        Err(MigrateError(match outcome {
+            Ok(()) => return Ok(Migrated { from, to: binary }),
+            Err(Cause::VersionMissing(schema)) if schema > binary => {
+                format!("the database has schema {from}, this binary knows up to {binary}: run the newer binary")
             }
-            Err(Cause::Execute(error)) => Err(Error::from(error).into()),
-            Err(error) => Err(MigrateError::Stopped(error.to_string())),
-        }
+            Err(Cause::VersionMissing(version) | Cause::VersionMismatch(version) | Cause::Dirty(version)) => format!(
+                "migration {version} was applied in another form than this binary has: it is not ours to repair"
+            ),
+            Err(Cause::Execute(error)) => return Err(Error::from(error).into()),
+            Err(error) => format!("the migration stopped and can be tried again: {error}"),
+        }))
     }
 }

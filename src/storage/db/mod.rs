@@ -173,13 +173,8 @@ impl Tx<'_> {
         let mut changed = 0;
         for chunk in rows.chunks(PARAMETERS_MAX / columns) {
             let values = placeholders(self.engine(), chunk.len(), columns);
-            let text = match self.engine() {
-                // Without a journal of its own: whoever fails here rolls back, and PostgreSQL insists on it.
-                Engine::Sqlite => head.replacen("INSERT", "INSERT OR FAIL", 1),
-                Engine::Postgres => head.to_owned(),
-            };
-            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{text} VALUES {values} {tail}")));
-            changed += chunk.iter().fold(stmt.of_rows(chunk.len()), &bind).execute().await?;
+            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
+            changed += chunk.iter().fold(stmt, &bind).execute().await?;
         }
         Ok(changed)
     }

@@ -115,11 +115,6 @@ impl<'e> Stmt<'e> {
         }
     }
 
-    /// Keeps it prepared if its text holds few rows, as it most often does: one of many rows hardly comes again.
-    pub fn of_rows(self, rows: usize) -> Self {
-        if rows <= ROWS_KEPT_MAX { self } else { self.once() }
-    }
-
     /// Runs the statement and tells how many rows it changed.
     pub async fn execute(self) -> Result<u64> {
         Ok(run!(self, |query, at| query.execute(at).await?.rows_affected()))
@@ -141,7 +136,6 @@ impl<'e> Stmt<'e> {
     }
 }
 
-const ROWS_KEPT_MAX: usize = 4;
 /// How many values one statement may carry: SQLite's compiled-in limit, the smaller of the two.
 pub const PARAMETERS_MAX: usize = 32_766;
 

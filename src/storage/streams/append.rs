@@ -1,74 +1,74 @@
-//! The long way to append: for repeats, and for what is one part of a larger transaction.
+//! How a batch is appended: what is new is one statement, and what was said before is looked up where there is some.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::DerefMut;
 
 use chrono::{DateTime, Utc};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, SqliteConnection};
 
-use super::plan::{Known, Plan, plan};
-use super::{Append, Appended, Head, Key};
+use super::{Append, Appended, Entered, Head};
 use crate::error::Error;
-use crate::ids::StreamId;
-use crate::storage::db::{Engine, Result, Tx, placeholders};
+use crate::ids::{EntryId, StreamId, UserId};
+use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, Tx, placeholders};
+use crate::storage::trouble::Trouble;
 
-/// Appends a batch to its streams: locks, finds repeats, writes rows, heads and outbox.
-pub async fn append(tx: &mut Tx<'_>, batch: &[&Append], now: DateTime<Utc>) -> Result<Vec<Result<Appended, Error>>> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let heads = lock(tx, batch.iter().map(|it| it.stream)).await?;
-    let known = find_known(tx, batch).await?;
-    let plan = plan(batch, &heads, &known, now);
-    if !plan.rows.is_empty() {
-        write(tx, batch, &plan).await?;
-    }
-    Ok(plan.outcomes)
+/// Locks the streams in the order of their ids, and goes on if nothing was said before. It is planned once, whatever the
+/// sizes: arrays stand where a join would be. What has no stream has no place.
+const POSTGRES: &str = "
+    WITH held AS (
+        SELECT streams.id, more, at
+          FROM UNNEST($1::uuid[], $2::bigint[]) WITH ORDINALITY AS span (id, more, at)
+          JOIN streams ON streams.id = span.id
+         ORDER BY streams.id FOR NO KEY UPDATE OF streams
+    ), grown AS (
+        UPDATE streams SET head = head + more, head_at = GREATEST(head_at, $3)
+          FROM held
+         WHERE streams.id = held.id
+           AND NOT EXISTS (
+                   SELECT FROM UNNEST($4::bigint[], $8::uuid[], $9::text[]) AS asked (span, sender_id, client_id)
+                    CROSS JOIN LATERAL (
+                          SELECT stream_id FROM entries AS it
+                           WHERE it.client_id = asked.client_id AND it.sender_id = asked.sender_id
+                          -- Keeps the stream out of the search: its own index leads through all that it holds.
+                          OFFSET 0) AS said
+                    WHERE said.stream_id = ($1)[span])
+        RETURNING streams.id, at, epoch, head - more AS before, head, head_at
+    ), told AS (
+        INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
+        SELECT 'stream.grown', id, before + 1, head, head_at FROM grown
+    ), ends AS (
+        SELECT ARRAY_AGG(epoch ORDER BY span.at) AS epochs, ARRAY_AGG(before ORDER BY span.at) AS befores,
+               ARRAY_AGG(head_at ORDER BY span.at) AS ats
+          FROM UNNEST($1) WITH ORDINALITY AS span (id, at) LEFT JOIN grown ON grown.at = span.at
+    ), placed AS (
+        SELECT ($1)[span] AS stream_id, befores[span] + place AS seq, id, kind, sender_id, client_id, body,
+               ats[span] AS at, epochs[span] AS epoch
+          FROM ends
+         CROSS JOIN UNNEST($4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::uuid[], $9::text[], $10::text[])
+                 AS said (span, place, id, kind, sender_id, client_id, body)
+         WHERE befores[span] IS NOT NULL
+    ), entry AS (
+        INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
+        SELECT stream_id, seq, id, kind, sender_id, client_id, body, at FROM placed
+    )
+    SELECT id, epoch, seq, at FROM placed";
+
+/// How many rows a statement for SQLite holds: so small its text stays prepared, and it is planned once for each size.
+pub const SQLITE_ROWS_MAX: usize = 64;
+
+/// Each row goes through the trigger of a view, because SQLite lets no `WITH` write.
+fn sqlite(rows: usize) -> String {
+    format!(
+        "INSERT INTO appends (stream_id, id, kind, sender_id, client_id, body, created_at) VALUES {}
+         RETURNING id, (SELECT epoch FROM streams WHERE streams.id = stream_id),
+                   (SELECT head FROM streams WHERE streams.id = stream_id),
+                   (SELECT head_at FROM streams WHERE streams.id = stream_id)",
+        placeholders(Engine::Sqlite, rows, 7)
+    )
 }
 
-/// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
-pub async fn lock(tx: &mut Tx<'_>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>> {
-    let ids: BTreeSet<StreamId> = ids.into_iter().collect();
-    let stmt = tx.sql(AssertSqlSafe(heads(tx.engine(), ids.len()))).of_rows(ids.len());
-    ids.iter().fold(stmt, |stmt, id| stmt.bind(*id)).all().await
-}
-
-/// Finds what the batch would store again. A statement of its own, after the lock: only then does it see what another
-/// node committed while this one waited.
-async fn find_known(tx: &mut Tx<'_>, batch: &[&Append]) -> Result<Vec<Known>> {
-    let keys: Vec<Key<'_>> = batch.iter().filter_map(|it| it.key()).collect();
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let stmt = tx.sql(AssertSqlSafe(known(tx.engine(), keys.len()))).of_rows(keys.len());
-    keys.iter().fold(stmt, |stmt, it| stmt.bind(it.0).bind(it.1).bind(it.2.to_owned())).all().await
-}
-
-async fn write(tx: &mut Tx<'_>, batch: &[&Append], Plan { rows, spans, .. }: &Plan) -> Result<()> {
-    let head = "INSERT INTO entries (stream_id, seq, created_at, id, kind, sender_id, client_id, body)";
-    tx.insert_rows(head, "", 8, rows, |stmt, &(index, seq, at)| {
-        let it = batch[index];
-        let stmt = stmt.bind(it.stream).bind(seq).bind(at).bind(it.id).bind(it.kind).bind(it.sender);
-        stmt.bind(it.client_id.clone()).bind(it.body.clone())
-    })
-    .await?;
-    let head = "INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)";
-    tx.insert_rows(head, "", 5, spans, |stmt, &(id, first, last, at)| {
-        stmt.bind("stream.grown").bind(id).bind(first).bind(last).bind(at)
-    })
-    .await?;
-    let stmt = tx.sql(AssertSqlSafe(grow(tx.engine(), spans.len()))).of_rows(spans.len());
-    spans.iter().fold(stmt, |stmt, &(id, _, last, at)| stmt.bind(id).bind(last).bind(at)).execute().await?;
-    Ok(())
-}
-
-fn heads(engine: Engine, streams: usize) -> String {
-    let lock = if engine == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
-    let ids = placeholders(engine, streams, 1);
-    format!("SELECT id, epoch, head, head_at FROM streams WHERE id IN ({ids}) ORDER BY id {lock}")
-}
-
-/// One by one, by the index that is made for it: left to themselves both engines may read every entry there is, or all
-/// that a stream holds.
+/// What was said before under a client id. PostgreSQL could find it by the stream alone too, and would read all of it
+/// where statistics lag: it asks one by one, and keeps the stream out of the search.
 fn known(engine: Engine, keys: usize) -> String {
     let said = match engine {
         Engine::Sqlite => "entries ON client_id = column3 AND sender_id = column2",
@@ -77,46 +77,167 @@ fn known(engine: Engine, keys: usize) -> String {
         }
     };
     format!(
-        "SELECT stream_id, sender_id, client_id, seq, id, kind, body, created_at
+        "SELECT stream_id, (SELECT epoch FROM streams WHERE streams.id = stream_id) AS epoch,
+                sender_id, client_id, seq, id, kind, body, created_at
            FROM (VALUES {}) AS asked CROSS JOIN {said} WHERE stream_id = column1",
         placeholders(engine, keys, 3)
     )
 }
 
-fn grow(engine: Engine, spans: usize) -> String {
-    let grown = placeholders(engine, spans, 3);
-    format!("UPDATE streams SET head = column2, head_at = column3 FROM (VALUES {grown}) AS grown WHERE id = column1")
+/// Where a sender's client id may be used once.
+type Key<'a> = (StreamId, UserId, &'a str);
+
+#[derive(Debug, FromRow)]
+struct Known {
+    stream_id: StreamId,
+    epoch: i64,
+    #[sqlx(flatten)]
+    entry: Entered,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::DatabaseConfig;
-    use crate::storage::db::Db;
-
-    /// What SQLite reads to answer a statement with all its values NULL.
-    async fn plan_of(db: &Db, text: &str) -> Vec<String> {
-        let plan: Vec<(i64, i64, i64, String)> =
-            db.sql(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"))).all().await.unwrap();
-        plan.into_iter().map(|it| it.3).collect()
+impl Known {
+    fn key(&self) -> Option<Key<'_>> {
+        Some((self.stream_id, self.entry.sender_id?, self.entry.client_id.as_deref()?))
     }
+}
 
-    #[tokio::test]
-    async fn a_batch_on_sqlite_never_reads_a_whole_table() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("folio.db");
-        let db =
-            Db::open(&DatabaseConfig::Sqlite { path, readers: 1, acquire_within: std::time::Duration::from_secs(2) })
-                .await
-                .unwrap();
-        db.migrate().await.unwrap();
-        for size in [1, 2, 3, 50, 1_000] {
-            for text in [heads(Engine::Sqlite, size), known(Engine::Sqlite, size), grow(Engine::Sqlite, size)] {
-                let plan = plan_of(&db, &text).await;
-                let whole = |it: &String| ["SCAN streams", "SCAN entries"].iter().any(|scan| it.starts_with(scan));
-                assert!(!plan.iter().any(whole), "{size} rows, {text:.60}: {plan:#?}");
-                assert!(plan.iter().any(|it| it.starts_with("SEARCH")), "{size} rows, {text:.60}: {plan:#?}");
+impl Append {
+    fn key(&self) -> Option<Key<'_>> {
+        Some((self.stream, self.sender?, self.client_id.as_deref()?))
+    }
+}
+
+/// Appends a batch, each to the end of its stream, and tells of each where it lies. Outside of a transaction all that is
+/// new is one; what is found to be repeated is written again by nobody.
+pub async fn append<S, P>(
+    at: &mut Held<S, P>,
+    batch: &[&Append],
+    now: DateTime<Utc>,
+) -> Result<Vec<Result<Appended, Error>>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
+    let mut firsts: HashMap<Key<'_>, &Append> = HashMap::new();
+    let mut left: Vec<&Append> = batch.to_vec();
+    left.retain(|it| it.key().is_none_or(|key| *firsts.entry(key).or_insert(it) == *it));
+    let (mut fresh, mut known) = (HashMap::new(), Vec::<Known>::new());
+    let (mut nowhere, mut tries) = (Error::NotFound("stream"), 0..2);
+    // PostgreSQL places nothing where something is repeated, SQLite all the rest.
+    while fresh.is_empty() && !left.is_empty() {
+        let taken = match place(at, &left, now).await {
+            // Another node stored it while this one waited: who looks now sees it.
+            Err(error) if Trouble::of(&error) == Trouble::Taken && tries.next().is_some() => true,
+            placed => {
+                fresh = placed?;
+                false
             }
+        };
+        left.retain(|it| !fresh.contains_key(&it.id));
+        match find(at, &left).await {
+            Ok(found) if found.is_empty() && !taken => break,
+            Ok(found) => known.extend(found),
+            Err(error) if fresh.is_empty() => return Err(error),
+            Err(error) => nowhere = Trouble::from(error).into(),
         }
+        let found: HashSet<_> = known.iter().filter_map(Known::key).collect();
+        left.retain(|it| it.key().is_none_or(|key| !found.contains(&key)));
     }
+    let known: HashMap<Key<'_>, &Known> = known.iter().filter_map(|it| Some((it.key()?, it))).collect();
+    let outcome = |it: &&Append| {
+        let first = it.key().map_or(*it, |key| firsts[&key]);
+        match (fresh.get(&first.id), it.key().and_then(|key| known.get(&key))) {
+            (Some(new), _) if first.id == it.id => Ok(*new),
+            (Some(new), _) if (first.kind, &first.body) == (it.kind, &it.body) => {
+                Ok(Appended { repeated: true, ..*new })
+            }
+            (None, Some(Known { epoch, entry: said, .. })) if (&*said.kind, &said.body) == (it.kind, &it.body) => {
+                Ok(Appended { epoch: *epoch, seq: said.seq, id: said.id, at: said.created_at, repeated: true })
+            }
+            (None, None) => Err(nowhere.clone()),
+            _ => Err(mismatch()),
+        }
+    };
+    Ok(batch.iter().map(outcome).collect())
+}
+
+fn mismatch() -> Error {
+    let fields = BTreeMap::from([("client_id".to_owned(), "was used for something else".to_owned())]);
+    Error::Invalid { code: "idempotency_mismatch", fields }
+}
+
+/// Writes what is new. What two nodes write at once violates a constraint.
+async fn place<S, P>(at: &mut Held<S, P>, batch: &[&Append], now: DateTime<Utc>) -> Result<HashMap<EntryId, Appended>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
+    let engine = at.engine();
+    let mut placed = HashMap::with_capacity(batch.len());
+    for part in batch.chunks(if engine == Engine::Sqlite { SQLITE_ROWS_MAX } else { usize::MAX }) {
+        let text = match engine {
+            Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(part.len()))),
+            Engine::Postgres => Sql::from(POSTGRES),
+        };
+        let bound = match at.sql(text) {
+            Stmt::Postgres(at, query) => Stmt::Postgres(at, columns(query, part, now)),
+            stmt => rows(stmt, part, now),
+        };
+        let rows: Vec<(EntryId, i64, i64, DateTime<Utc>)> = bound.all().await?;
+        let appended = |(id, epoch, seq, at)| (id, Appended { epoch, seq, id, at, repeated: false });
+        placed.extend(rows.into_iter().map(appended));
+    }
+    Ok(placed)
+}
+
+fn rows<'e>(stmt: Stmt<'e>, batch: &[&Append], now: DateTime<Utc>) -> Stmt<'e> {
+    batch.iter().fold(stmt, |stmt, it| {
+        let stmt = stmt.bind(it.stream).bind(it.id).bind(it.kind).bind(it.sender);
+        stmt.bind(it.client_id.clone()).bind(it.body.clone()).bind(now)
+    })
+}
+
+fn columns(query: PgQuery, batch: &[&Append], now: DateTime<Utc>) -> PgQuery {
+    let mut spans: BTreeMap<StreamId, i64> = BTreeMap::new();
+    let place = |it: &&Append| {
+        let more = spans.entry(it.stream).or_default();
+        *more += 1;
+        *more
+    };
+    let places: Vec<i64> = batch.iter().map(place).collect();
+    let (streams, more): (Vec<StreamId>, Vec<i64>) = spans.into_iter().unzip();
+    // Arrays of PostgreSQL begin with one.
+    let span = |it: &&Append| streams.partition_point(|stream| *stream <= it.stream) as i64;
+    let spans: Vec<i64> = batch.iter().map(span).collect();
+    let query = query.bind(streams).bind(more).bind(now).bind(spans).bind(places);
+    let query = query.bind(column(batch, |it| it.id)).bind(column(batch, |it| it.kind));
+    let query = query.bind(column(batch, |it| it.sender)).bind(column(batch, |it| it.client_id.clone()));
+    query.bind(column(batch, |it| it.body.clone()))
+}
+
+fn column<T>(batch: &[&Append], value: impl Fn(&Append) -> T) -> Vec<T> {
+    batch.iter().map(|it| value(it)).collect()
+}
+
+/// Finds what was said before.
+async fn find<S, P>(at: &mut Held<S, P>, batch: &[&Append]) -> Result<Vec<Known>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
+    let keys: Vec<Key<'_>> = batch.iter().filter_map(|it| it.key()).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stmt = at.sql(AssertSqlSafe(known(at.engine(), keys.len()))).once();
+    keys.iter().fold(stmt, |stmt, it| stmt.bind(it.0).bind(it.1).bind(it.2.to_owned())).all().await
+}
+
+/// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
+pub async fn lock(tx: &mut Tx<'_>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>> {
+    let ids: BTreeSet<StreamId> = ids.into_iter().collect();
+    let lock = if tx.engine() == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
+    let each = placeholders(tx.engine(), ids.len(), 1);
+    let text = format!("SELECT id, epoch, head, head_at FROM streams WHERE id IN ({each}) ORDER BY id {lock}");
+    ids.iter().fold(tx.sql(AssertSqlSafe(text)), |stmt, id| stmt.bind(*id)).all().await
 }

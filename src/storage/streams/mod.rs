@@ -4,8 +4,6 @@
 //! the order of commits is the order of `seq`, on every node.
 
 mod append;
-mod at_once;
-mod plan;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, FromRow};
 
-pub use self::append::{append, lock};
-pub use self::at_once::append_at_once;
+pub use self::append::{SQLITE_ROWS_MAX, append, lock};
 use super::db::{Db, Engine, Tx, placeholders};
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, StreamId, UserId};
@@ -39,18 +36,12 @@ pub struct Append {
 
 impl Append {
     /// What makes it the same append when it comes again.
-    fn key(&self) -> Option<Key<'_>> {
-        Some((self.stream, self.sender?, self.client_id.as_deref()?))
-    }
-
     /// What it takes while it waits.
     pub const fn bytes(&self) -> usize {
         let client_id = if let Some(it) = &self.client_id { it.len() } else { 0 };
         size_of::<Append>() + client_id + self.body.len()
     }
 }
-
-type Key<'a> = (StreamId, UserId, &'a str);
 
 /// Where an append lies now; for a repeat, where it has lain since the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,12 +188,6 @@ impl StreamStore {
         );
         let stmt = streams.iter().fold(self.db.sql(AssertSqlSafe(text)).once(), |stmt, it| stmt.bind(*it));
         Ok(stmt.bind(at).all().await?)
-    }
-
-    /// Begins another life of a stream, because its history was replaced: every position of before is reset.
-    pub async fn renew_epoch(&self, stream: StreamId) -> Result<Head> {
-        let renew = "UPDATE streams SET epoch = epoch + 1 WHERE id = $1 RETURNING id, epoch, head, head_at";
-        self.db.write(renew).bind(stream).optional().await?.ok_or(Error::NotFound("stream"))
     }
 
     /// Everything after `after`, in order and without a gap, or a reset; never a part.
