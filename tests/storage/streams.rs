@@ -77,7 +77,16 @@ async fn repeats_make_one_row(fresh: &Fresh) {
     }
     let bob = nodes[0].append(says(stream, user(), "c-0", "hi")).await.unwrap();
     assert!(!bob.repeated, "a client id belongs to its sender");
-    assert_eq!(assert_dense(&db).await, 31);
+    // As many as go into one batch, each twice, and all of them again.
+    for fresh in [100, 0] {
+        let sent: Vec<_> =
+            (0..200).map(|it| nodes[0].hand(says(stream, ada, format!("m-{}", it / 2), "hi")).unwrap()).collect();
+        let answers = futures_util::future::try_join_all(sent).await.unwrap();
+        let answers: Vec<_> = answers.into_iter().map(|it| it.entry().unwrap()).collect();
+        assert_eq!(answers.iter().filter(|it| !it.repeated).count(), fresh);
+        assert!(answers.chunks(2).all(|it| it[0].id == it[1].id && it[1].repeated));
+    }
+    assert_eq!(assert_dense(&db).await, 131);
 }
 
 async fn an_append_that_nobody_waits_for_is_done_whole_or_not_at_all(fresh: &Fresh) {

@@ -138,6 +138,25 @@ impl<S: DerefMut<Target = SqliteConnection>, P: DerefMut<Target = PgConnection>>
             Held::Postgres(_) => Engine::Postgres,
         }
     }
+
+    /// Inserts many rows: `head` is `INSERT INTO likes (project_id, user_id)`, `tail` what follows the rows. Tells how
+    /// many rows were changed.
+    pub async fn insert_rows<R>(
+        &mut self,
+        head: &'static str,
+        tail: &'static str,
+        columns: usize,
+        rows: &[R],
+        bind: impl for<'q> Fn(Stmt<'q>, &R) -> Stmt<'q>,
+    ) -> Result<u64> {
+        let mut changed = 0;
+        for chunk in rows.chunks(PARAMETERS_MAX / columns) {
+            let values = placeholders(self.engine(), chunk.len(), columns);
+            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
+            changed += chunk.iter().fold(stmt, &bind).execute().await?;
+        }
+        Ok(changed)
+    }
 }
 
 impl Conn {
@@ -160,25 +179,6 @@ impl Conn {
 }
 
 impl Tx<'_> {
-    /// Inserts many rows: `head` is `INSERT INTO likes (project_id, user_id)`, `tail` what follows the rows. Tells how
-    /// many rows were changed.
-    pub async fn insert_rows<R>(
-        &mut self,
-        head: &'static str,
-        tail: &'static str,
-        columns: usize,
-        rows: &[R],
-        bind: impl for<'q> Fn(Stmt<'q>, &R) -> Stmt<'q>,
-    ) -> Result<u64> {
-        let mut changed = 0;
-        for chunk in rows.chunks(PARAMETERS_MAX / columns) {
-            let values = placeholders(self.engine(), chunk.len(), columns);
-            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
-            changed += chunk.iter().fold(stmt, &bind).execute().await?;
-        }
-        Ok(changed)
-    }
-
     /// Makes it last.
     pub async fn commit(self) -> Result<()> {
         match self {

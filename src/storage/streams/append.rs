@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, SqliteConnection};
 use super::{Append, Appended, Entered, Head};
 use crate::error::Error;
 use crate::ids::{EntryId, StreamId, UserId};
-use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, Tx, placeholders};
+use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, placeholders};
 use crate::storage::trouble::Trouble;
 
 /// Locks the streams in the order of their ids, and goes on if nothing was said before. It is planned once, whatever the
@@ -53,7 +53,8 @@ const POSTGRES: &str = "
     )
     SELECT id, epoch, seq, at FROM placed";
 
-/// How many rows a statement for SQLite holds: so small its text stays prepared, and it is planned once for each size.
+/// How many rows go into one statement on SQLite: each size has a text that stays prepared. More than that belong into a
+/// transaction.
 pub const SQLITE_ROWS_MAX: usize = 64;
 
 /// Each row goes through the trigger of a view, because SQLite lets no `WITH` write.
@@ -172,22 +173,60 @@ where
     S: DerefMut<Target = SqliteConnection>,
     P: DerefMut<Target = PgConnection>,
 {
-    let engine = at.engine();
-    let mut placed = HashMap::with_capacity(batch.len());
-    for part in batch.chunks(if engine == Engine::Sqlite { SQLITE_ROWS_MAX } else { usize::MAX }) {
-        let text = match engine {
-            Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(part.len()))),
-            Engine::Postgres => Sql::from(POSTGRES),
-        };
-        let bound = match at.sql(text) {
-            Stmt::Postgres(at, query) => Stmt::Postgres(at, columns(query, part, now)),
-            stmt => rows(stmt, part, now),
-        };
-        let rows: Vec<(EntryId, i64, i64, DateTime<Utc>)> = bound.all().await?;
-        let appended = |(id, epoch, seq, at)| (id, Appended { epoch, seq, id, at, repeated: false });
-        placed.extend(rows.into_iter().map(appended));
+    let text = match at.engine() {
+        Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => return place_many(at, batch, now).await,
+        Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
+        Engine::Postgres => Sql::from(POSTGRES),
+    };
+    let bound = match at.sql(text) {
+        Stmt::Postgres(at, query) => Stmt::Postgres(at, columns(query, batch, now)),
+        stmt => rows(stmt, batch, now),
+    };
+    let placed: Vec<(EntryId, i64, i64, DateTime<Utc>)> = bound.all().await?;
+    let appended = |(id, epoch, seq, at)| (id, Appended { epoch, seq, id, at, repeated: false });
+    Ok(placed.into_iter().map(appended).collect())
+}
+
+/// The same in several statements, as a part of a transaction: each stream is looked up once instead of for each row.
+async fn place_many<S, P>(
+    at: &mut Held<S, P>,
+    batch: &[&Append],
+    now: DateTime<Utc>,
+) -> Result<HashMap<EntryId, Appended>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
+    let heads = lock(at, batch.iter().map(|it| it.stream)).await?;
+    let known = find(at, batch).await?;
+    let known: HashSet<_> = known.iter().filter_map(Known::key).collect();
+    let mut spans: BTreeMap<StreamId, (Head, i64)> = heads.into_iter().map(|it| (it.id, (it, it.head))).collect();
+    let mut rows = Vec::with_capacity(batch.len());
+    for it in batch.iter().filter(|it| it.key().is_none_or(|key| !known.contains(&key))) {
+        let Some((head, last)) = spans.get_mut(&it.stream) else { continue };
+        *last += 1;
+        let (epoch, seq, at) = (head.epoch, *last, now.max(head.head_at));
+        rows.push((*it, Appended { epoch, seq, id: it.id, at, repeated: false }));
     }
-    Ok(placed)
+    let spans: Vec<_> = spans.into_values().filter(|(head, last)| *last > head.head).collect();
+    let head = "INSERT INTO entries (stream_id, seq, created_at, id, kind, sender_id, client_id, body)";
+    at.insert_rows(head, "", 8, &rows, |stmt, (it, placed)| {
+        let stmt = stmt.bind(it.stream).bind(placed.seq).bind(placed.at).bind(it.id).bind(it.kind);
+        stmt.bind(it.sender).bind(it.client_id.clone()).bind(it.body.clone())
+    })
+    .await?;
+    let head = "INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)";
+    at.insert_rows(head, "", 5, &spans, |stmt, (head, last)| {
+        stmt.bind("stream.grown").bind(head.id).bind(head.head + 1).bind(*last).bind(now.max(head.head_at))
+    })
+    .await?;
+    // All of them are there.
+    let tail = "ON CONFLICT (id) DO UPDATE SET head = excluded.head, head_at = excluded.head_at";
+    at.insert_rows("INSERT INTO streams (id, kind, epoch, head, head_at)", tail, 5, &spans, |stmt, (head, last)| {
+        stmt.bind(head.id).bind("").bind(head.epoch).bind(*last).bind(now.max(head.head_at))
+    })
+    .await?;
+    Ok(rows.into_iter().map(|(_, placed)| (placed.id, placed)).collect())
 }
 
 fn rows<'e>(stmt: Stmt<'e>, batch: &[&Append], now: DateTime<Utc>) -> Stmt<'e> {
@@ -234,10 +273,14 @@ where
 }
 
 /// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
-pub async fn lock(tx: &mut Tx<'_>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>> {
+pub async fn lock<S, P>(at: &mut Held<S, P>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>>
+where
+    S: DerefMut<Target = SqliteConnection>,
+    P: DerefMut<Target = PgConnection>,
+{
     let ids: BTreeSet<StreamId> = ids.into_iter().collect();
-    let lock = if tx.engine() == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
-    let each = placeholders(tx.engine(), ids.len(), 1);
+    let lock = if at.engine() == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
+    let each = placeholders(at.engine(), ids.len(), 1);
     let text = format!("SELECT id, epoch, head, head_at FROM streams WHERE id IN ({each}) ORDER BY id {lock}");
-    ids.iter().fold(tx.sql(AssertSqlSafe(text)), |stmt, id| stmt.bind(*id)).all().await
+    ids.iter().fold(at.sql(AssertSqlSafe(text)), |stmt, id| stmt.bind(*id)).all().await
 }
