@@ -107,6 +107,14 @@ impl Db {
     }
 }
 
+/// A connection to the file, or what stands for one.
+pub trait ToSqlite: DerefMut<Target = SqliteConnection> {}
+impl<T: DerefMut<Target = SqliteConnection>> ToSqlite for T {}
+
+/// A connection to the server, or what stands for one.
+pub trait ToPostgres: DerefMut<Target = PgConnection> {}
+impl<T: DerefMut<Target = PgConnection>> ToPostgres for T {}
+
 /// A connection of one engine or the other, or what stands for one.
 #[derive(Debug)]
 pub enum Held<S, P> {
@@ -122,7 +130,7 @@ pub type Conn = Held<PoolConnection<Sqlite>, PoolConnection<Postgres>>;
 /// An open transaction; it rolls back when it is dropped. It holds the lock on the whole file, or the rows it touched.
 pub type Tx<'c> = Held<Transaction<'c, Sqlite>, Transaction<'c, Postgres>>;
 
-impl<S: DerefMut<Target = SqliteConnection>, P: DerefMut<Target = PgConnection>> Held<S, P> {
+impl<S: ToSqlite, P: ToPostgres> Held<S, P> {
     /// A statement that runs here.
     pub fn sql(&mut self, sql: impl Into<Sql>) -> Stmt<'_> {
         match self {

@@ -1,19 +1,18 @@
 //! How a batch is appended: what is new is one statement, and what was said before is looked up where there is some.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::DerefMut;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::{Append, Appended, Entered, Head};
 use crate::error::Error;
 use crate::ids::{EntryId, StreamId, UserId};
-use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, placeholders};
+use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, ToPostgres, ToSqlite, placeholders};
 use crate::storage::trouble::Trouble;
 
-/// Locks the streams in the order of their ids, and goes on if nothing was said before. It is planned once, whatever the
-/// sizes: arrays stand where a join would be. What has no stream has no place.
+/// Locks the streams in the order of their ids, and goes on if all of them are there and nothing was said before. It is
+/// planned once, whatever the sizes: arrays stand where a join would be.
 const POSTGRES: &str = "
     WITH held AS (
         SELECT streams.id, more, at
@@ -24,6 +23,7 @@ const POSTGRES: &str = "
         UPDATE streams SET head = head + more, head_at = GREATEST(head_at, $3)
           FROM held
          WHERE streams.id = held.id
+           AND (SELECT COUNT(*) FROM held) = CARDINALITY($1)
            AND NOT EXISTS (
                    SELECT FROM UNNEST($4::bigint[], $8::uuid[], $9::text[]) AS asked (span, sender_id, client_id)
                     CROSS JOIN LATERAL (
@@ -37,16 +37,15 @@ const POSTGRES: &str = "
         INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
         SELECT 'stream.grown', id, before + 1, head, head_at FROM grown
     ), ends AS (
-        SELECT ARRAY_AGG(epoch ORDER BY span.at) AS epochs, ARRAY_AGG(before ORDER BY span.at) AS befores,
-               ARRAY_AGG(head_at ORDER BY span.at) AS ats
-          FROM UNNEST($1) WITH ORDINALITY AS span (id, at) LEFT JOIN grown ON grown.at = span.at
+        SELECT ARRAY_AGG(epoch ORDER BY at) AS epochs, ARRAY_AGG(before ORDER BY at) AS befores,
+               ARRAY_AGG(head_at ORDER BY at) AS ats
+          FROM grown HAVING COUNT(*) > 0
     ), placed AS (
         SELECT ($1)[span] AS stream_id, befores[span] + place AS seq, id, kind, sender_id, client_id, body,
                ats[span] AS at, epochs[span] AS epoch
           FROM ends
          CROSS JOIN UNNEST($4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::uuid[], $9::text[], $10::text[])
                  AS said (span, place, id, kind, sender_id, client_id, body)
-         WHERE befores[span] IS NOT NULL
     ), entry AS (
         INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
         SELECT stream_id, seq, id, kind, sender_id, client_id, body, at FROM placed
@@ -85,6 +84,9 @@ fn known(engine: Engine, keys: usize) -> String {
     )
 }
 
+/// How often what is left of a batch is tried: a look at what is in its way lies between.
+const ROUNDS_MAX: u32 = 4;
+
 /// Where a sender's client id may be used once.
 type Key<'a> = (StreamId, UserId, &'a str);
 
@@ -110,39 +112,42 @@ impl Append {
 
 /// Appends a batch, each to the end of its stream, and tells of each where it lies. Outside of a transaction all that is
 /// new is one; what is found to be repeated is written again by nobody.
-pub async fn append<S, P>(
+pub async fn append<S: ToSqlite, P: ToPostgres>(
     at: &mut Held<S, P>,
     batch: &[&Append],
     now: DateTime<Utc>,
-) -> Result<Vec<Result<Appended, Error>>>
-where
-    S: DerefMut<Target = SqliteConnection>,
-    P: DerefMut<Target = PgConnection>,
-{
+) -> Result<Vec<Result<Appended, Error>>> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut firsts: HashMap<Key<'_>, &Append> = HashMap::new();
     let mut left: Vec<&Append> = batch.to_vec();
-    left.retain(|it| it.key().is_none_or(|key| *firsts.entry(key).or_insert(it) == *it));
+    left.retain(|it| it.key().is_none_or(|key| std::ptr::eq(*firsts.entry(key).or_insert(it), *it)));
     let (mut fresh, mut known) = (HashMap::new(), Vec::<Known>::new());
-    let (mut nowhere, mut tries) = (Error::NotFound("stream"), 0..2);
-    // PostgreSQL places nothing where something is repeated, SQLite all the rest.
-    while fresh.is_empty() && !left.is_empty() {
-        let taken = match place(at, &left, now).await {
+    let mut nowhere = Error::NotFound("stream");
+    for round in 1..=ROUNDS_MAX {
+        match place(at, &left, now).await {
             // Another node stored it while this one waited: who looks now sees it.
-            Err(error) if Trouble::of(&error) == Trouble::Taken && tries.next().is_some() => true,
-            placed => {
-                fresh = placed?;
-                false
-            }
-        };
+            Err(error) if Trouble::of(&error) == Trouble::Taken && round < ROUNDS_MAX => {}
+            placed => fresh = placed?,
+        }
         left.retain(|it| !fresh.contains_key(&it.id));
-        match find(at, &left).await {
-            Ok(found) if found.is_empty() && !taken => break,
-            Ok(found) => known.extend(found),
+        if left.is_empty() {
+            break;
+        }
+        match look(at, &left).await {
+            Ok((said, there)) => {
+                let said_before: HashSet<_> = said.iter().filter_map(Known::key).collect();
+                left.retain(|it| there.contains(&it.stream) && it.key().is_none_or(|key| !said_before.contains(&key)));
+                known.extend(said);
+            }
             Err(error) if fresh.is_empty() => return Err(error),
             Err(error) => nowhere = Trouble::from(error).into(),
         }
-        let found: HashSet<_> = known.iter().filter_map(Known::key).collect();
-        left.retain(|it| it.key().is_none_or(|key| !found.contains(&key)));
+        // PostgreSQL places nothing where something is left out, SQLite all the rest.
+        if left.is_empty() || !fresh.is_empty() {
+            break;
+        }
     }
     let known: HashMap<Key<'_>, &Known> = known.iter().filter_map(|it| Some((it.key()?, it))).collect();
     let outcome = |it: &&Append| {
@@ -168,11 +173,11 @@ fn mismatch() -> Error {
 }
 
 /// Writes what is new. What two nodes write at once violates a constraint.
-async fn place<S, P>(at: &mut Held<S, P>, batch: &[&Append], now: DateTime<Utc>) -> Result<HashMap<EntryId, Appended>>
-where
-    S: DerefMut<Target = SqliteConnection>,
-    P: DerefMut<Target = PgConnection>,
-{
+async fn place<S: ToSqlite, P: ToPostgres>(
+    at: &mut Held<S, P>,
+    batch: &[&Append],
+    now: DateTime<Utc>,
+) -> Result<HashMap<EntryId, Appended>> {
     let text = match at.engine() {
         Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => return place_many(at, batch, now).await,
         Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
@@ -188,15 +193,11 @@ where
 }
 
 /// The same in several statements, as a part of a transaction: each stream is looked up once instead of for each row.
-async fn place_many<S, P>(
+async fn place_many<S: ToSqlite, P: ToPostgres>(
     at: &mut Held<S, P>,
     batch: &[&Append],
     now: DateTime<Utc>,
-) -> Result<HashMap<EntryId, Appended>>
-where
-    S: DerefMut<Target = SqliteConnection>,
-    P: DerefMut<Target = PgConnection>,
-{
+) -> Result<HashMap<EntryId, Appended>> {
     let heads = lock(at, batch.iter().map(|it| it.stream)).await?;
     let known = find(at, batch).await?;
     let known: HashSet<_> = known.iter().filter_map(Known::key).collect();
@@ -258,12 +259,17 @@ fn column<T>(batch: &[&Append], value: impl Fn(&Append) -> T) -> Vec<T> {
     batch.iter().map(|it| value(it)).collect()
 }
 
-/// Finds what was said before.
-async fn find<S, P>(at: &mut Held<S, P>, batch: &[&Append]) -> Result<Vec<Known>>
-where
-    S: DerefMut<Target = SqliteConnection>,
-    P: DerefMut<Target = PgConnection>,
-{
+/// Finds what was said before, and which streams are there.
+async fn look<S: ToSqlite, P: ToPostgres>(
+    at: &mut Held<S, P>,
+    batch: &[&Append],
+) -> Result<(Vec<Known>, HashSet<StreamId>)> {
+    let said = find(at, batch).await?;
+    let there = lock(at, batch.iter().map(|it| it.stream)).await?;
+    Ok((said, there.into_iter().map(|it| it.id).collect()))
+}
+
+async fn find<S: ToSqlite, P: ToPostgres>(at: &mut Held<S, P>, batch: &[&Append]) -> Result<Vec<Known>> {
     let keys: Vec<Key<'_>> = batch.iter().filter_map(|it| it.key()).collect();
     if keys.is_empty() {
         return Ok(Vec::new());
@@ -273,11 +279,10 @@ where
 }
 
 /// Locks streams, in the order of their ids: two nodes never deadlock. What is there of them ends as it says.
-pub async fn lock<S, P>(at: &mut Held<S, P>, ids: impl IntoIterator<Item = StreamId>) -> Result<Vec<Head>>
-where
-    S: DerefMut<Target = SqliteConnection>,
-    P: DerefMut<Target = PgConnection>,
-{
+pub async fn lock<S: ToSqlite, P: ToPostgres>(
+    at: &mut Held<S, P>,
+    ids: impl IntoIterator<Item = StreamId>,
+) -> Result<Vec<Head>> {
     let ids: BTreeSet<StreamId> = ids.into_iter().collect();
     let lock = if at.engine() == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
     let each = placeholders(at.engine(), ids.len(), 1);
