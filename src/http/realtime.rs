@@ -11,16 +11,16 @@ use super::error::Refusal;
 use super::extract::{Client, CurrentUser};
 use super::{App, cookies};
 use crate::actors::auth::socket_tickets::LIVES;
-use crate::actors::auth::tokens::Claims;
 use crate::error::{Error, Result};
+use crate::ws::frames::DESCRIPTION;
+use crate::ws::requests::Proof;
 use crate::ws::{Upgrade, native, sse};
 
-/// What the token says that came along.
-fn claims(app: &App, headers: &HeaderMap) -> Result<Claims> {
+/// The token that came along.
+fn token<'a>(app: &App, headers: &'a HeaderMap) -> Result<&'a str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok()?.split_at_checked(7));
     let token = bearer.map(|it| it.1).or_else(|| cookies::access(app, headers));
-    let token = token.ok_or(Error::Unauthenticated("a bearer token is needed"))?;
-    app.actors.auth.verify(token.as_bytes(), app.clock.now())
+    token.ok_or(Error::Unauthenticated("a bearer token is needed"))
 }
 
 /// What opens a socket.
@@ -36,12 +36,10 @@ pub(super) struct TicketView {
 #[utoipa::path(post, path = "/api/v1/realtime/ticket", tag = "realtime", security(("bearer" = [])),
     responses((status = 200, body = TicketView)))]
 pub(super) async fn ticket(State(app): State<App>, _: CurrentUser, headers: HeaderMap) -> Result<Json<TicketView>> {
-    let ticket = app.actors.auth.socket_ticket(claims(&app, &headers)?)?;
+    let claims = app.actors.auth.verify(token(&app, &headers)?.as_bytes(), app.clock.now())?;
+    let ticket = app.actors.auth.socket_ticket(claims)?;
     Ok(Json(TicketView { ticket, expires_in: LIVES.num_seconds() }))
 }
-
-/// What is said on live connections, in the form of AsyncAPI 3.
-const DESCRIPTION: &str = include_str!("../../docs/asyncapi.json");
 
 /// Describes what is said on live connections.
 #[utoipa::path(get, path = "/api/v1/asyncapi.json", tag = "realtime",
@@ -72,6 +70,6 @@ pub(super) async fn events(
     client: Client,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (claims, since) = (claims(&app, &headers)?, sse::last_event_id(&headers)?);
-    Ok(sse::serve(&app.sockets, &app.live.house, &client, &claims, since)?)
+    let (proof, since) = (Proof::Token(token(&app, &headers)?.to_owned()), sse::last_event_id(&headers)?);
+    Ok(sse::serve(&app.sockets, &app.live.house, &client, proof, since).await?)
 }

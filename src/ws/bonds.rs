@@ -10,21 +10,15 @@ use futures_util::{FutureExt, StreamExt};
 use super::frames::Chunk;
 use super::session::Session;
 use super::topic::Topic;
-use super::topics::Followed;
 use super::wire::Close;
 use crate::error::{Error, Result};
+use crate::ids::StreamId;
+
+const TOO_MANY: Error = Error::Conflict { code: "too_many_streams", detail: "no more streams for one session" };
 
 /// Work that a message has begun; it ends in frames for its session, or in its end.
 pub(super) type Work = BoxFuture<'static, Result<Option<Chunk>, Close>>;
 
-/// Ends a session however what carries it ends, a panic included.
-pub(super) struct End(pub(super) Arc<Session>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
 /// Something to be undone.
 type AtEnd = Box<dyn FnOnce(&Session) + Send>;
 
@@ -45,29 +39,27 @@ impl Session {
         }
     }
 
-    /// Notes a topic joined. An error means that the session must not be added.
-    pub(super) fn note_joined(&self, topic: &Arc<Topic>, member: u64) -> Result<(), Followed> {
+    /// Notes a topic joined; false when the session is over, and must not be added.
+    pub(super) fn note_joined(&self, topic: &Arc<Topic>, member: u64) -> Result<bool> {
         let mut bonds = self.bonds.lock();
-        let Some(bonds) = bonds.as_mut() else { return Err(Followed::Gone) };
-        match bonds.joined.len() {
-            _ if bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)) => Err(Followed::Already),
-            count if count >= self.sockets.config.topics_max => Err(Followed::TooMany),
-            _ => {
-                bonds.joined.push((topic.clone(), member));
-                Ok(())
-            }
+        let Some(Bonds { joined, .. }) = &mut *bonds else { return Ok(false) };
+        if joined.len() >= self.sockets.config.topics_max {
+            return Err(TOO_MANY);
         }
+        joined.push((topic.clone(), member));
+        Ok(true)
     }
 
-    pub(super) fn follows(&self, topic: &Arc<Topic>) -> bool {
-        self.bonds.lock().iter().any(|bonds| bonds.joined.iter().any(|it| Arc::ptr_eq(&it.0, topic)))
+    /// Whether it follows a stream.
+    pub(super) fn follows(&self, id: StreamId) -> bool {
+        self.bonds.lock().iter().any(|bonds| bonds.joined.iter().any(|it| it.0.id == id))
     }
 
-    pub(super) fn note_left(&self, topic: &Arc<Topic>) -> Option<u64> {
+    pub(super) fn note_left(&self, id: StreamId) -> Option<(Arc<Topic>, u64)> {
         let mut bonds = self.bonds.lock();
         let joined = &mut bonds.as_mut()?.joined;
-        let at = joined.iter().position(|it| Arc::ptr_eq(&it.0, topic))?;
-        Some(joined.swap_remove(at).1)
+        let at = joined.iter().position(|it| it.0.id == id)?;
+        Some(joined.swap_remove(at))
     }
 
     /// Begins work for its client, unless so much is under way that one more has to wait for it.
@@ -107,8 +99,11 @@ impl Session {
         answered
     }
 
-    /// Hands out what waits, for an answer that carries it away; nothing when it is over.
+    /// Hands out what waits, for an answer that carries it away; nothing when it is over, or a socket carries it now.
     pub(super) fn poll_take(self: &Arc<Self>, bytes_max: usize, cx: &mut Context<'_>) -> Poll<Option<Vec<Bytes>>> {
+        if self.io().is_some() {
+            return Poll::Ready(None);
+        }
         if self.poll_work(cx) {
             self.flush();
         }

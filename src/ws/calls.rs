@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::chat_calls;
 use super::house::House;
-use super::requests::{Proof, sign_in, unknown};
+use super::requests::{Proof, Requests, unknown};
 use super::session::Session;
 use crate::actors::auth::Person;
 use crate::error::{Error, Result};
@@ -84,7 +84,7 @@ struct Renewal {
 
 /// Goes on with another token, for clients whose protocol has no frame for that.
 async fn renew(asked: Asked, form: Renewal) -> Result<Done> {
-    sign_in(&asked.house, &asked.session, Proof::either(form.token, form.ticket)?).await?;
+    Requests::sign_in(&asked.house, &asked.session, Proof::either(form.token, form.ticket)?).await?;
     Ok(Done {})
 }
 

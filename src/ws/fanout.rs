@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scopeguard::{ScopeGuard, guard};
+
 use super::following::away;
 use super::frames::{Batch, Chunk};
 use super::session::Session;
@@ -34,17 +36,16 @@ enum Step {
     Write(Batch, u64, Option<Arc<Entered>>),
     /// Reads behind a place, up to another.
     Read(i64, i64),
-    Rest,
 }
 
 impl Topic {
     /// Writes until nothing is pending.
     pub(super) async fn fan_out(self: Arc<Self>, topics: Topics) {
-        let guard = FanOut { topic: &self, topics: &topics };
+        // One that panics sends its members away: it would be silent for ever.
+        let panics = guard((), |()| self.give_up(&topics, &Close::new(Close::INTERNAL, "internal")));
         let mut reads = 0;
-        loop {
-            match self.take(topics.heed.get()) {
-                Step::Rest => break,
+        while let Some(step) = self.take(topics.heed.get()) {
+            match step {
                 Step::Write(batch, last, heeded) => {
                     self.write(&batch, last).await;
                     if let (Some(entry), Some(heed)) = (heeded, topics.heed.get()) {
@@ -55,7 +56,7 @@ impl Topic {
                 Step::Read(after, up_to) => match topics.history.page(self.id, after, up_to).await {
                     Ok(page) if page.first().is_some_and(|it| it.seq == after + 1) => {
                         reads = 0;
-                        self.put_first(page);
+                        self.publish(&topics, self.head().epoch, &page);
                     }
                     // What was announced is committed: a store that does not have it lags, or is out of order.
                     _ if reads < READS_MAX => {
@@ -66,10 +67,10 @@ impl Topic {
                 },
             }
         }
-        std::mem::forget(guard);
+        ScopeGuard::into_inner(panics);
     }
 
-    fn take(&self, heed: Option<&Heed>) -> Step {
+    fn take(&self, heed: Option<&Heed>) -> Option<Step> {
         let mut state = self.state.lock();
         let (id, epoch, after, last) = (self.id, state.epoch, state.head, state.joined);
         if !state.told.is_empty() {
@@ -77,16 +78,11 @@ impl Topic {
             let encode = move |protocol| {
                 told.iter().map(|(kind, value)| Chunk::volatile(id, kind, value, protocol)).collect::<Vec<_>>()
             };
-            return Step::Write(Batch::new(encode), last, None);
+            return Some(Step::Write(Batch::new(encode), last, None));
         }
-        match state.pending.front().map(|it| it.seq) {
-            Some(first) if first == after + 1 => {}
-            Some(first) => return Step::Read(after, first - 1),
-            None if state.is_open && state.known > after => return Step::Read(after, state.known),
-            None => {
-                state.fanning_out = false;
-                return Step::Rest;
-            }
+        if state.pending.is_empty() {
+            state.fanning_out = state.is_open && state.known > after;
+            return state.fanning_out.then_some(Step::Read(after, state.known));
         }
         let fits = one_write(state.pending.iter());
         let heeded = |it: &Arc<Entered>| heed.is_some_and(|heed| heed.kinds.contains(&&*it.kind));
@@ -99,7 +95,7 @@ impl Topic {
         state.recent.drain(..surplus);
         let heeded = ends.and_then(|at| entries.get(at).cloned());
         let encode = move |protocol| vec![Chunk::of(id, epoch, entries.iter().map(AsRef::as_ref), protocol)];
-        Step::Write(Batch::new(encode), last, heeded)
+        Some(Step::Write(Batch::new(encode), last, heeded))
     }
 
     /// Writes to everybody who has joined up to a number and is still there.
@@ -121,35 +117,13 @@ impl Topic {
         }
     }
 
-    /// Puts what was read before what is pending.
-    fn put_first(&self, page: Vec<Arc<Entered>>) {
-        let mut state = self.state.lock();
-        let next = state.pending.front().map_or(i64::MAX, |it| it.seq);
-        for entry in page.into_iter().rev().filter(|it| it.seq < next) {
-            state.pending_bytes += entry.body.len();
-            state.pending.push_front(entry);
-        }
-    }
-
     /// Sends every member away to come back, since nothing can be said in order any more.
     pub(super) fn give_up(self: &Arc<Self>, topics: &Topics, close: &Close) {
         topics.forget(self);
         let members = std::mem::take(&mut self.state.lock().members);
         for session in members.values() {
-            session.note_left(self);
+            session.note_left(self.id);
             session.close(close);
         }
-    }
-}
-
-/// A fan-out that panics sends its members away: it would be silent for ever.
-struct FanOut<'a> {
-    topic: &'a Arc<Topic>,
-    topics: &'a Topics,
-}
-
-impl Drop for FanOut<'_> {
-    fn drop(&mut self) {
-        self.topic.give_up(self.topics, &Close::new(Close::INTERNAL, "internal"));
     }
 }

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use super::frames::lost;
 use super::requests::Requests;
 use super::session::Session;
-use super::topics::{Followed, Position};
+use super::topics::Position;
 use super::wire::Close;
 use crate::actors::auth::Person;
 use crate::error::{Error, Result};
 use crate::ids::StreamId;
-
-const TOO_MANY: Error = Error::Conflict { code: "too_many_streams", detail: "no more streams for one session" };
 
 /// A stream, and the place to go on from.
 pub type Following = (StreamId, Option<Position>);
@@ -69,8 +67,7 @@ pub(super) async fn follow<R: Requests>(
         Err(error) => Err(error),
     };
     match followed {
-        Ok(Followed::TooMany) => Ok(Err(TOO_MANY)),
-        Ok(_) => Ok(Ok(())),
+        Ok(()) => Ok(Ok(())),
         Err(error) if error.retry_after().is_some() || matches!(error, Error::Internal(_)) => Err(away()),
         Err(error) => Ok(Err(error)),
     }
@@ -88,14 +85,13 @@ pub async fn settle<R: Requests>(
 ) -> Result<(), Close> {
     let Some(who) = session.who() else { return Ok(()) };
     let floors = floors_of(requests, who, streams.len()).await?;
-    let topics = &session.sockets.topics;
-    streams.retain(|it| topics.follows(session, it.0));
+    streams.retain(|it| session.follows(it.0));
     for (stream, _) in streams.iter().copied().filter(|it| !floors.contains_key(&it.0)) {
         match requests.may_follow(who, stream).await {
             Ok(_) => {}
             Err(error) if error.retry_after().is_some() => return Err(away()),
             Err(_) => {
-                topics.leave(session, stream);
+                session.sockets.topics.leave(session, stream);
                 session.send(&lost(stream, "not_found", session.protocol));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
@@ -9,10 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::offset::Offset;
+use super::recall::Offset;
+use super::topics::Position;
 use super::wire::{self, Close};
 use crate::ids::StreamId;
-use crate::storage::streams::{Entered, Why};
+use crate::storage::streams::Entered;
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,24 +27,8 @@ pub enum Protocol {
     Sse,
 }
 
-/// Everything that a client may be told, by the name of its frame.
-pub const OPS: [&str; 15] = [
-    "auth_expiring",
-    "close",
-    "connected",
-    "error",
-    "event",
-    "message_sent",
-    "ping",
-    "pong",
-    "presence",
-    "reconnect",
-    "reply",
-    "reset",
-    "resumed",
-    "user_online",
-    "volatile",
-];
+/// What is said on live connections, in the form of AsyncAPI 3.
+pub const DESCRIPTION: &str = include_str!("../../docs/asyncapi.json");
 
 /// The question whether a client is still there, for each protocol.
 const PINGS: [&[u8]; 3] = [b"\x81\x0d{\"op\":\"ping\"}", b"\x81\x012", b":\n\n"];
@@ -100,18 +86,14 @@ impl Chunk {
         Chunk { bytes: out.freeze(), frames, mark, replaces: None }
     }
 
-    /// Encodes the marker that ends a replay.
-    pub fn resumed(mark: Mark, epoch: i64, protocol: Protocol) -> Chunk {
-        let Mark { stream, seq } = mark;
-        let object = format!(r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq}}}"#);
-        Chunk { mark: Some(mark), ..Chunk::told(protocol, "resumed", &object) }
-    }
-
-    /// Encodes the word that a position cannot be served, and where to begin instead.
-    pub fn reset(mark: Mark, epoch: i64, why: Why, protocol: Protocol) -> Chunk {
-        let (Mark { stream, seq }, why) = (mark, word(why));
-        let object = format!(r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq},"reason":"{why}"}}"#);
-        Chunk { mark: Some(mark), ..Chunk::told(protocol, "reset", &object) }
+    /// Encodes the marker that everything up to a place was sent; or why a position cannot be served, and where to begin
+    /// instead.
+    pub fn place(stream: StreamId, at: Position, why: Option<&str>, protocol: Protocol) -> Chunk {
+        let Position { epoch, seq } = at;
+        let reason = why.map(|it| format!(r#","reason":"{it}""#)).unwrap_or_default();
+        let object = format!(r#"{{"stream":"{stream}","epoch":{epoch},"seq":{seq}{reason}}}"#);
+        let name = if why.is_some() { "reset" } else { "resumed" };
+        Chunk { mark: Some(Mark { stream, seq }), ..Chunk::told(protocol, name, &object) }
     }
 
     /// Encodes a value that is kept nowhere. What stands behind a colon in its kind tells it from others, and is not said.
@@ -136,18 +118,7 @@ pub(super) fn lost(stream: StreamId, why: &str, protocol: Protocol) -> Chunk {
 
 /// What a value of a kind is known by while it waits: the next one takes its place.
 pub(super) fn key(about: Uuid, kind: &str) -> u64 {
-    let (low, high) = about.as_u64_pair();
-    kind.bytes().fold(low ^ high, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-/// Why a position cannot be served, in a word.
-pub const fn word(why: Why) -> &'static str {
-    match why {
-        Why::Epoch => "epoch",
-        Why::Ahead => "ahead",
-        Why::Expired => "expired",
-        Why::TooMany => "too_many",
-    }
+    BuildHasherDefault::<DefaultHasher>::new().hash_one((about, kind))
 }
 
 /// A text, or what is told as one, as JSON.
@@ -171,7 +142,7 @@ fn event(stream: StreamId, epoch: i64, entry: &Entered) -> String {
 impl Protocol {
     /// Appends an object under its name: `op` for clients of ours, `name` for the others.
     fn put(self, out: &mut BytesMut, op: &str, name: &str, object: &str, offset: Option<&str>) {
-        debug_assert!(OPS.contains(&op), "{op} is not described");
+        debug_assert!(DESCRIPTION.contains(&format!("\"hear.{op}\"")), "{op} is not described");
         match self {
             Protocol::Native => {
                 let comma = if object == "{}" { "" } else { "," };
@@ -197,14 +168,13 @@ impl Protocol {
     pub fn close(self, close: &Close) -> Bytes {
         match self {
             // A stock client that is only cut off comes back at once, and with the same.
-            Protocol::SocketIo if close.is_final() => {
-                return [wire::frame(wire::TEXT, b"41"), close.frame()].concat().into();
+            Protocol::SocketIo if close.is_final() => [wire::frame(wire::TEXT, b"41"), close.frame()].concat().into(),
+            Protocol::SocketIo | Protocol::Native => close.frame(),
+            Protocol::Sse => {
+                let object = format!(r#"{{"code":{},"reason":{}}}"#, close.code, quoted(&close.reason));
+                Chunk::told(self, "close", &object).bytes
             }
-            Protocol::SocketIo | Protocol::Native => return close.frame(),
-            Protocol::Sse => {}
         }
-        let object = format!(r#"{{"code":{},"reason":{}}}"#, close.code, quoted(&close.reason));
-        Chunk::told(self, "close", &object).bytes
     }
 }
 

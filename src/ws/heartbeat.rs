@@ -1,171 +1,99 @@
-//! Notices clients that fell silent: one wheel for all sessions, no timer per socket.
+//! What happens to sessions by the passing of time: one look at everybody with each beat, no timer per socket.
 //!
-//! A session lies in the slot of the tick in which it has to be looked at again. Traffic only stores the time in the
-//! session; the wheel reads it when it comes by.
+//! Traffic only stores the time in its session; the next look reads it. Times are milliseconds since the process began.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::Sockets;
 use super::frames::{Chunk, Protocol};
 use super::session::Session;
 use super::wire::Close;
 use crate::clock::{Clock, Moment};
-use crate::config::SocketsConfig;
-use parking_lot::Mutex;
 
-const SLOTS: usize = 64;
-const CLOSE_WITHIN_MS: u32 = 5_000;
+const CLOSE_WITHIN_MS: u64 = 5_000;
 /// How long before its end a client hears that its token runs out.
-const WARN_BEFORE_MS: u32 = 60_000;
+const WARN_BEFORE_MS: u64 = 60_000;
 /// Over what time clients are asked to come back after a stop.
-const COME_BACK_OVER_MS: u32 = 10_000;
+const COME_BACK_OVER_MS: usize = 10_000;
 
-/// Everything that happens to sessions by the passing of time. Times are milliseconds since the start; they wrap.
-pub struct Heartbeat {
-    slots: Mutex<[Vec<Weak<Session>>; SLOTS]>,
-    since: Moment,
-    now: AtomicU32,
-    tick_ms: u32,
-    ping_every_ms: u32,
-    pong_within_ms: u32,
-    stopping: AtomicBool,
+pub(super) fn millis(clock: &Clock) -> u64 {
+    clock.moment().since(Moment::default()).as_millis() as u64
 }
 
-impl Heartbeat {
-    /// A wheel whose ticks are fine enough for what the settings ask.
-    pub fn new(config: &SocketsConfig, clock: &Clock) -> Heartbeat {
-        let (every, within) = (config.ping_every.as_millis() as u32, config.pong_within.as_millis() as u32);
-        Heartbeat {
-            slots: Mutex::new([const { Vec::new() }; SLOTS]),
-            since: clock.moment(),
-            now: AtomicU32::new(0),
-            tick_ms: (every.min(within) / 20).clamp(5, 1_000),
-            ping_every_ms: every,
-            pong_within_ms: within,
-            stopping: AtomicBool::new(false),
+impl Sockets {
+    /// When the last beat was.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.beaten_ms.load(Relaxed)
+    }
+
+    /// How often everybody is looked at: fine enough for what the settings ask.
+    fn beat(&self) -> Duration {
+        let least = self.config.ping_every.min(self.config.pong_within);
+        (least / 20).clamp(Duration::from_millis(5), Duration::from_secs(1))
+    }
+
+    /// Looks at everybody with each beat.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut beat = self.clock.every(self.beat());
+        loop {
+            beat.tick().await;
+            self.beaten_ms.store(millis(&self.clock), Relaxed);
+            self.roll.all().iter().for_each(Session::look);
         }
     }
 
-    /// How often the wheel has to be turned.
-    pub fn tick(&self) -> Duration {
-        Duration::from_millis(self.tick_ms.into())
-    }
-
-    /// The time of the last turn.
-    pub fn now(&self) -> u32 {
-        self.now.load(Relaxed)
-    }
-
-    /// Whether everybody was sent away, and nobody new is let in.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
-    }
-
-    /// Watches a new session.
-    pub(super) fn welcome(&self, session: &Arc<Session>) {
-        session.heard.store(self.now(), Relaxed);
-        session.pinged.store(self.now(), Relaxed);
-        session.ping_every_ms.store(self.ping_every_ms, Relaxed);
-        self.look_in(session, self.ping_every_ms);
-    }
-
-    /// Gives a session that closes its last seconds.
-    pub(super) fn bid_farewell(&self, session: &Arc<Session>) {
-        session.heard.store(self.now(), Relaxed);
-        self.look_in(session, CLOSE_WITHIN_MS);
-    }
-
-    /// Agrees on how often a client is asked: as it wishes, between a fifth of the setting and the setting.
-    pub(super) fn agree(&self, session: &Arc<Session>, wish_ms: u32) -> u32 {
-        let agreed = wish_ms.clamp(self.ping_every_ms / 5, self.ping_every_ms);
-        session.ping_every_ms.store(agreed, Relaxed);
-        self.look_in(session, agreed);
-        agreed
-    }
-
-    /// Looks at a session again after a while.
-    pub(super) fn look_in(&self, session: &Arc<Session>, wait_ms: u32) {
-        let ticks = (wait_ms / self.tick_ms).clamp(1, SLOTS as u32 - 1);
-        let slot = (self.now() / self.tick_ms + ticks) as usize % SLOTS;
-        self.slots.lock()[slot].push(Arc::downgrade(session));
-    }
-
-    /// Looks at every session whose time has come since the last turn.
-    pub fn turn(&self, clock: &Clock) {
-        let now = clock.moment().since(self.since).as_millis() as u32;
-        let (from, to) = (self.now.swap(now, Relaxed) / self.tick_ms, now / self.tick_ms);
-        for tick in (from + 1..=to).rev().take(SLOTS) {
-            let due = std::mem::take(&mut self.slots.lock()[tick as usize % SLOTS]);
-            for session in due.iter().filter_map(Weak::upgrade) {
-                if let Some(wait_ms) = self.look(&session, now) {
-                    self.look_in(&session, wait_ms);
-                }
-            }
-        }
-    }
-
-    /// Says goodbye to everybody. Each is asked to come back at another moment, so that they do not come all at once.
-    pub fn send_away(&self) {
+    /// Says goodbye to everybody, and lets nobody in any more: the server stops. Each is asked to come back at another
+    /// moment, so that they do not come all at once.
+    pub(crate) fn send_away(&self) {
         self.stopping.store(true, Relaxed);
-        let all: Vec<_> = self.slots.lock().iter().flatten().filter_map(Weak::upgrade).collect();
+        let all = self.roll.all();
         for (at, session) in all.iter().enumerate() {
-            // The golden ratio spreads any number of them evenly.
-            let spread = (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            let after_ms = (spread * u64::from(COME_BACK_OVER_MS)) >> 32;
+            let after_ms = at * COME_BACK_OVER_MS / all.len();
             session.send(&Chunk::told(session.protocol, "reconnect", &format!(r#"{{"after_ms":{after_ms}}}"#)));
             session.close(&Close::new(Close::RESTART, "restart"));
         }
     }
+}
 
-    /// Decides about one session; returns when to look again.
-    fn look(&self, session: &Arc<Session>, now: u32) -> Option<u32> {
-        let since = |then: &AtomicU32| now.wrapping_sub(then.load(Relaxed));
-        let closes_in = CLOSE_WITHIN_MS.saturating_sub(since(&session.heard));
-        match session.outbox(|outbox| (outbox.is_open(), outbox.was_cut())) {
-            (true, _) => {}
-            (_, false) if closes_in > 0 => return Some(closes_in),
-            _ => {
-                session.cut();
-                return None;
-            }
-        }
-        let mut next = u32::MAX;
-        let until = session.until.load(Relaxed);
-        if until != 0 {
-            let left = until.wrapping_sub(now);
-            if left as i32 <= 0 {
-                session.close(&Close::new(Close::UNAUTHENTICATED, "signed_out"));
-                return None;
-            }
-            next = if left > WARN_BEFORE_MS { left - WARN_BEFORE_MS } else { left };
-            if left <= WARN_BEFORE_MS && session.who().is_some() && !session.warned.swap(true, Relaxed) {
-                let object = format!(r#"{{"in_ms":{left}}}"#);
-                session.send(&Chunk::told(session.protocol, "auth_expiring", &object));
-            }
-        }
-        self.look_for_life(session, now).map(|wait| wait.min(next))
+impl Session {
+    /// Agrees on how often the client is asked: as it wishes, between a fifth of the setting and the setting.
+    pub(super) fn agree(&self, wish_ms: u64) -> u64 {
+        let every_ms = self.sockets.config.ping_every.as_millis() as u64;
+        let agreed = wish_ms.clamp(every_ms / 5, every_ms);
+        self.ping_every_ms.store(agreed, Relaxed);
+        agreed
     }
 
-    /// Asks a client whether it is there, or gives it up. A tick early is better than one late.
-    fn look_for_life(&self, session: &Arc<Session>, now: u32) -> Option<u32> {
-        let (pinged, every) = (session.pinged.load(Relaxed), session.ping_every_ms.load(Relaxed));
-        let asked = now.wrapping_sub(pinged);
-        let silent = (pinged.wrapping_sub(session.heard.load(Relaxed)) as i32) > 0;
-        if silent && session.protocol != Protocol::Sse {
-            if asked + self.tick_ms > self.pong_within_ms {
-                session.cut();
-                return None;
+    /// Does what the time has come for.
+    fn look(self: &Arc<Self>) {
+        let now = self.sockets.now_ms();
+        let (heard, pinged) = (self.heard.load(Relaxed), self.pinged.load(Relaxed));
+        if !self.outbox(|outbox| outbox.is_open()) {
+            if now.saturating_sub(heard) >= CLOSE_WITHIN_MS {
+                self.cut();
             }
-            return Some(self.pong_within_ms - asked);
+            return;
         }
-        if asked + self.tick_ms > every {
+        let left = self.until.load(Relaxed).saturating_sub(now);
+        if left == 0 {
+            return self.close(&Close::new(Close::UNAUTHENTICATED, "signed_out"));
+        }
+        if left <= WARN_BEFORE_MS && self.who().is_some() && !self.warned.swap(true, Relaxed) {
+            self.send(&Chunk::told(self.protocol, "auth_expiring", &format!(r#"{{"in_ms":{left}}}"#)));
+        }
+        // A beat early is better than one late.
+        let asked = now.saturating_sub(pinged) + self.sockets.beat().as_millis() as u64;
+        if pinged > heard && self.protocol != Protocol::Sse {
+            if asked > self.sockets.config.pong_within.as_millis() as u64 {
+                self.cut();
+            }
+        } else if asked > self.ping_every_ms.load(Relaxed) {
             // Later than anything heard so far, though the clock may read the same.
-            session.heard.fetch_min(now.wrapping_sub(1), Relaxed);
-            session.pinged.store(now, Relaxed);
-            session.send(&Chunk::ping(session.protocol));
-            return Some(self.pong_within_ms.min(every));
+            self.heard.fetch_min(now.saturating_sub(1), Relaxed);
+            self.pinged.store(now, Relaxed);
+            self.send(&Chunk::ping(self.protocol));
         }
-        Some(every - asked)
     }
 }

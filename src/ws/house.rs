@@ -15,9 +15,9 @@ use super::Sockets;
 use super::calls::{self, Asked};
 use super::following::Following;
 use super::frames::{Chunk, Protocol};
-use super::offset::Offset;
 use super::presence::Followers;
-use super::requests::{Known, Proof, Requests};
+use super::recall::Offset;
+use super::requests::{Proof, Requests};
 use super::session::Session;
 use super::socketio::{Engines, Lobby, Peer};
 use super::topic::BATCH_ENTRIES_MAX;
@@ -108,14 +108,24 @@ impl House {
         }
     }
 
-    async fn identify(self, proof: Proof) -> Result<Known> {
-        let (auth, now) = (&self.0.actors.auth, self.0.clock.now());
+    async fn sign_in(self, session: Arc<Session>, proof: Proof) -> Result<Person> {
+        let (actors, now) = (&self.0.actors, self.0.clock.now());
         let claims = match proof {
-            Proof::Token(token) => auth.verify(token.as_bytes(), now)?,
-            Proof::Ticket(ticket) => auth.redeem(&ticket).await?,
+            Proof::Token(token) => actors.auth.verify(token.as_bytes(), now)?,
+            Proof::Ticket(ticket) => actors.auth.redeem(&ticket).await?,
         };
-        let left = u64::try_from(claims.exp - now.timestamp()).unwrap_or_default();
-        Ok(Known { holder: claims.holder(), lives: Some(Duration::from_secs(left)) })
+        let (holder, left) = (claims.holder(), u64::try_from(claims.exp - now.timestamp()).unwrap_or_default());
+        session.sign_in(holder, Duration::from_secs(left))?;
+        // On the roll now: whoever is cut off from here on is found there.
+        let let_in = actors.auth.still_lets_in(&holder);
+        let_in.inspect_err(|error| session.close(&Close::new(Close::UNAUTHENTICATED, error.code())))?;
+        session.device.get_or_init(|| {
+            let (presence, user) = (actors.presence.clone(), holder.person.user);
+            let device = presence.arrive(user, *session.kind.lock());
+            session.at_end(move |session| presence.leave(user, device, session.silent_for()));
+            device
+        });
+        Ok(holder.person)
     }
 
     async fn settled(self, session: Arc<Session>, streams: Vec<Following>) -> Result<()> {
@@ -167,20 +177,8 @@ impl House {
 }
 
 impl Requests for House {
-    fn identify(&self, proof: Proof) -> BoxFuture<'static, Result<Known>> {
-        self.clone().identify(proof).boxed()
-    }
-
-    fn arrived(&self, session: &Arc<Session>) -> Result<()> {
-        let holder = session.holder().ok_or(Error::Unauthenticated("nobody is signed in"))?;
-        self.0.actors.auth.still_lets_in(&holder)?;
-        session.device.get_or_init(|| {
-            let (presence, user) = (self.0.actors.presence.clone(), holder.person.user);
-            let device = presence.arrive(user, *session.kind.lock());
-            session.at_end(move |session| presence.leave(user, device, session.silent_for()));
-            device
-        });
-        Ok(())
+    fn sign_in(&self, session: &Arc<Session>, proof: Proof) -> BoxFuture<'static, Result<Person>> {
+        self.clone().sign_in(session.clone(), proof).boxed()
     }
 
     fn may_follow(&self, who: Person, stream: StreamId) -> BoxFuture<'static, Result<i64>> {

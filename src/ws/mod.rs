@@ -13,11 +13,10 @@ mod chat_calls;
 mod fanout;
 pub mod following;
 pub mod frames;
-pub mod heartbeat;
+mod heartbeat;
 pub mod house;
 pub mod native;
 mod newcomers;
-pub mod offset;
 pub mod outbox;
 pub mod presence;
 pub mod recall;
@@ -32,8 +31,8 @@ pub mod topics;
 pub mod wire;
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -42,24 +41,21 @@ use futures_util::FutureExt;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
-use tokio_tungstenite::tungstenite::error::{Error as HandshakeError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
-use self::heartbeat::Heartbeat;
-use self::offset::Offset;
-use self::recall::Recall;
+use self::heartbeat::millis;
+use self::recall::{Offset, Recall};
 use self::requests::Talk;
 use self::roll::Roll;
 use self::session::Session;
 use self::topics::{History, Topics};
 use self::wire::Reader;
 use crate::actors::kernel::Root;
-use crate::actors::presence::rules::DeviceKind;
 use crate::clock::Clock;
 use crate::config::SocketsConfig;
 use crate::error::Error;
 use crate::http::error::Refusal;
-use crate::http::extract::About;
+use crate::http::extract::{About, Client};
 use crate::http::shell::{Link, Taken};
 use crate::telemetry;
 
@@ -77,14 +73,18 @@ pub struct Sockets {
     pub recall: Recall,
     /// Everything that somebody listens to.
     pub topics: Topics,
-    heartbeat: Heartbeat,
+    /// When the last beat was.
+    beaten_ms: AtomicU64,
+    /// Whether everybody was sent away.
+    stopping: AtomicBool,
 }
 
 impl Sockets {
     /// Starts what all sessions share.
     pub fn start(root: &Root, clock: &Clock, config: SocketsConfig, history: History) -> Arc<Sockets> {
         let sockets = Arc::new(Sockets {
-            heartbeat: Heartbeat::new(&config, clock),
+            beaten_ms: AtomicU64::new(millis(clock)),
+            stopping: AtomicBool::new(false),
             topics: Topics::new(root, history, config.replay_entries_max),
             roll: Roll::default(),
             recall: Recall::default(),
@@ -93,16 +93,7 @@ impl Sockets {
             config,
         });
         let beating = sockets.clone();
-        root.keep("heartbeat", move |_| {
-            let sockets = beating.clone();
-            async move {
-                let mut beat = sockets.clock.every(sockets.heartbeat.tick());
-                loop {
-                    beat.tick().await;
-                    sockets.heartbeat.turn(&sockets.clock);
-                }
-            }
-        });
+        root.keep("heartbeat", move |_| beating.clone().watch());
         sockets
     }
 
@@ -111,19 +102,12 @@ impl Sockets {
         let age = (self.clock.now() - offset.at).to_std().unwrap_or_default();
         age <= self.config.recovers_within
     }
-
-    /// Sends everybody away, to come back: the server stops.
-    pub(crate) fn send_away(&self) {
-        self.heartbeat.send_away();
-    }
 }
 
-/// A valid handshake: 400 or 426 without one, 403 from a page that may not call.
+/// A valid handshake: 426 without one, 403 from a page that may not call.
 pub struct Upgrade {
-    /// From where it comes, seen past the proxies that are trusted.
-    pub address: IpAddr,
-    /// What sends it, as far as it says.
-    pub device: DeviceKind,
+    /// Who sends it.
+    pub client: Client,
     accept: Response<()>,
     link: Arc<Link>,
 }
@@ -156,33 +140,20 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let about = About::of(parts);
-        let accept = create_response(&Request::from_parts(parts.clone(), ())).map_err(|error| refused(&error))?;
+        let client = Client::from_request_parts(parts, &()).await?;
+        let accept = create_response(&Request::from_parts(parts.clone(), ())).map_err(|_| {
+            Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this speaks WebSocket in version 13")
+                .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+        })?;
+        let link = &About::of(parts).link;
         let text = |name| parts.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        if parts.headers.get_all(header::SEC_WEBSOCKET_KEY).iter().nth(1).is_some() {
-            return Err(Error::Malformed("a handshake has one key").into());
-        }
-        if parts.headers.get(header::ORIGIN).is_some_and(|it| !about.link.shell.allows_origin(it)) {
+        if parts.headers.get(header::ORIGIN).is_some_and(|it| !link.shell.allows_origin(it)) {
             let (origin, host) = (text(header::ORIGIN), text(header::HOST));
             if origin.split_once("://").is_none_or(|it| !it.1.eq_ignore_ascii_case(host)) {
                 return Err(Error::Forbidden("pages of this origin may not connect").into());
             }
         }
-        let device = DeviceKind::of(text(header::USER_AGENT));
-        Ok(Upgrade { accept, device, address: about.address, link: about.link.clone() })
-    }
-}
-
-fn refused(error: &HandshakeError) -> Refusal {
-    match error {
-        HandshakeError::Protocol(
-            ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader
-            | ProtocolError::MissingSecWebSocketVersionHeader,
-        ) => Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this speaks WebSocket in version 13")
-            .with(header::UPGRADE, HeaderValue::from_static("websocket"))
-            .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-        _ => Error::Malformed("the handshake is not valid").into(),
+        Ok(Upgrade { client, accept, link: link.clone() })
     }
 }
 

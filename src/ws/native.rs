@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use axum::response::Response;
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::following::{Following, floors_of, follow, follow_all, settle};
 use super::frames::{Chunk, Protocol};
-use super::requests::{Proof, Requests, TOO_OFTEN, Talk, sign_in};
+use super::requests::{Proof, Requests, TOO_OFTEN, Talk};
 use super::session::Session;
 use super::topics::Position;
 use super::wire::{Close, Incoming};
@@ -32,18 +31,12 @@ const NO_STREAM: Error = Error::Malformed("a stream is needed");
 /// # Errors
 /// When there is no place for it.
 pub fn serve<R: Requests>(upgrade: Upgrade, sockets: &Arc<Sockets>, requests: &Arc<R>) -> Result<Response, Refusal> {
-    let session = Session::open(sockets, Protocol::Native, upgrade.address)?;
-    *session.kind.lock() = upgrade.device;
-    let native = Native { requests: requests.clone(), asked: AtomicBool::default() };
-    Ok(upgrade.converse(session, Arc::new(native)))
+    let session = Session::of(sockets, Protocol::Native, &upgrade.client)?;
+    Ok(upgrade.converse(session, Arc::new(Native(requests.clone()))))
 }
 
 /// One client of ours.
-struct Native<R> {
-    requests: Arc<R>,
-    /// Whether it has asked to be let in.
-    asked: AtomicBool,
-}
+struct Native<R>(Arc<R>);
 
 /// What a client may say. What is not known is not read.
 #[derive(Deserialize)]
@@ -57,7 +50,7 @@ struct Said<'a> {
     body: Option<&'a RawValue>,
     token: Option<String>,
     ticket: Option<String>,
-    ping_ms: Option<u32>,
+    ping_ms: Option<u64>,
     device: Option<Value>,
     #[serde(default)]
     streams: Vec<Place>,
@@ -127,25 +120,18 @@ fn answer(id: Option<u64>, done: Result<impl Display>) -> Chunk {
 impl<R: Requests> Native<R> {
     /// Does what a frame says. The inner result is an answer, the outer one the end.
     fn act(&self, from: &Arc<Session>, said: Said<'_>) -> Result<Result<()>, Close> {
-        let (asked, signed_in, id) = (self.asked.load(Relaxed), from.who().is_some(), said.id);
+        let id = said.id;
         Ok(match &*said.op {
             "pong" => Ok(()),
             "ping" => {
                 from.queue(Chunk::told(Protocol::Native, "pong", "{}"));
                 Ok(())
             }
-            "connect" if asked => return Err(Close::new(Close::OUT_OF_TURN, "connected already")),
-            "connect" => {
-                let begun = self.sign_in(from, said);
-                self.asked.store(begun.is_ok(), Relaxed);
-                begun
-            }
-            _ if !asked => return Err(Close::new(Close::UNAUTHENTICATED, "connect first")),
-            _ if !signed_in => Err(Error::Unauthenticated("wait for the answer to connect")),
-            "token" => self.sign_in(from, said),
+            "connect" | "token" => self.sign_in(from, said),
+            _ if from.who().is_none() => Err(Error::Unauthenticated("connect first")),
             "request" => self.request(from, said),
             "follow" => said.stream.ok_or(NO_STREAM).and_then(|stream| {
-                let (session, requests) = (from.clone(), self.requests.clone());
+                let (session, requests) = (from.clone(), self.0.clone());
                 let following = following(&Place { stream, epoch: said.epoch, seq: said.seq });
                 from.begin(async move {
                     let followed = follow(&*requests, &session, &HashMap::new(), following).await?;
@@ -161,21 +147,21 @@ impl<R: Requests> Native<R> {
         })
     }
 
-    /// Signs in, and resumes what the first frame names; or goes on with another token.
+    /// Signs in, and resumes what a first frame names; or goes on with another token.
     fn sign_in(&self, from: &Arc<Session>, said: Said<'_>) -> Result<()> {
         let proof = Proof::either(said.token, said.ticket)?;
         from.calls_itself(said.device);
-        let (session, requests) = (from.clone(), self.requests.clone());
+        let (session, requests, connects) = (from.clone(), self.0.clone(), said.op == "connect");
         let (id, wish, streams) = (said.id, said.ping_ms, said.streams);
         from.begin(async move {
-            let first = session.who().is_none();
-            match sign_in(&*requests, &session, proof).await {
+            let who = match requests.sign_in(&session, proof).await {
                 Err(Error::Forbidden(why)) => return Err(Close::new(Close::OUT_OF_TURN, why)),
-                Err(error) if first => return Err(nobody(&session, id, &error)),
-                done if !first => return Ok(Some(answer(id, done.map(|_| "{}")))),
-                _ => session.send(&welcome(&session, id, wish)),
-            }
-            if let Some(who) = session.who().filter(|_| !streams.is_empty()) {
+                Err(error) if session.who().is_none() => return Err(nobody(&session, id, &error)),
+                Ok(who) if connects => who,
+                done => return Ok(Some(answer(id, done.map(|_| "{}")))),
+            };
+            session.send(&welcome(&session, id, wish));
+            if !streams.is_empty() {
                 let floors = floors_of(&*requests, who, streams.len()).await?;
                 follow_all(&*requests, &session, &floors, streams.iter().map(following).collect()).await?;
             }
@@ -185,7 +171,7 @@ impl<R: Requests> Native<R> {
 
     fn request(&self, from: &Arc<Session>, said: Said<'_>) -> Result<()> {
         let name = said.name.ok_or_else(|| Error::invalid("name", "is needed"))?;
-        let (called, id) = (self.requests.call(from, &name, said.body.unwrap_or(RawValue::NULL)), said.id);
+        let (called, id) = (self.0.call(from, &name, said.body.unwrap_or(RawValue::NULL)), said.id);
         from.begin(async move { Ok(Some(answer(id, called.await))) })
     }
 }
@@ -200,7 +186,7 @@ fn nobody(session: &Arc<Session>, id: Option<u64>, error: &Error) -> Close {
 }
 
 /// The answer to a connect: who it is, and what it may count on.
-fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u32>) -> Chunk {
+fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u64>) -> Chunk {
     let config = &session.sockets.config;
     let limits = json!({
         "message_bytes_max": config.message_bytes_max,
@@ -212,7 +198,7 @@ fn welcome(session: &Arc<Session>, id: Option<u64>, wish_ms: Option<u32>) -> Chu
         "outbox_bytes_max": config.outbox_bytes_max,
         "outbox_frames_max": config.outbox_frames_max,
     });
-    let ping_ms = session.sockets.heartbeat.agree(session, wish_ms.unwrap_or(u32::MAX));
+    let ping_ms = session.agree(wish_ms.unwrap_or(u64::MAX));
     let (user, pong_ms) = (session.who().map(|it| it.user), config.pong_within.as_millis() as u64);
     frame("connected", json!({ "id": id, "user": user, "ping_ms": ping_ms, "pong_ms": pong_ms, "limits": limits }))
 }

@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::following::Following;
-use super::offset::Offset;
+use super::recall::Offset;
 use super::session::Session;
 use super::wire::{Close, Incoming};
 use crate::actors::auth::Person;
-use crate::actors::auth::tokens::Holder;
 use crate::error::{Error, RETRY_AFTER, Result};
 use crate::ids::StreamId;
 
@@ -25,25 +23,10 @@ pub enum Proof {
     Ticket(String),
 }
 
-/// Who somebody turned out to be.
-#[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// The person, and the grants of what was shown.
-    pub holder: Holder,
-    /// How long what was shown is good for; `None` for as long as the socket lasts.
-    pub lives: Option<Duration>,
-}
-
 /// What clients may ask, whatever their transport. The capabilities answer; the transports only carry.
 pub trait Requests: Send + Sync + 'static {
-    /// Tells who shows a token or a ticket.
-    fn identify(&self, proof: Proof) -> BoxFuture<'static, Result<Known>>;
-
-    /// Hears that a session has signed in, or has shown another token. Whoever was cut off meanwhile is refused.
-    ///
-    /// # Errors
-    /// When what was shown is good no more.
-    fn arrived(&self, session: &Arc<Session>) -> Result<()>;
+    /// Signs a session in by what its client shows, for the first time or again. Whoever was cut off is refused.
+    fn sign_in(&self, session: &Arc<Session>, proof: Proof) -> BoxFuture<'static, Result<Person>>;
 
     /// From which place on somebody may follow a stream; what may not be seen is not found.
     fn may_follow(&self, who: Person, stream: StreamId) -> BoxFuture<'static, Result<i64>>;
@@ -70,18 +53,6 @@ pub trait Talk: Send + Sync + 'static {
     /// # Errors
     /// The close frame that the client has earned.
     fn heard(&self, from: &Arc<Session>, message: Incoming<'_>) -> Result<(), Close>;
-}
-
-/// Signs a session in by what its client shows.
-///
-/// # Errors
-/// When that is nothing good, or somebody else is signed in.
-pub async fn sign_in<R: Requests>(requests: &R, session: &Arc<Session>, proof: Proof) -> Result<Person> {
-    let Known { holder, lives } = requests.identify(proof).await?;
-    session.sign_in(holder, lives)?;
-    // On the roll now: whoever is cut off from here on is found there.
-    requests.arrived(session).inspect_err(|error| session.close(&Close::new(Close::UNAUTHENTICATED, error.code())))?;
-    Ok(holder.person)
 }
 
 impl Proof {

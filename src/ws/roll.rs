@@ -1,9 +1,10 @@
-//! Who is connected: how many from one address, and the sessions of each user.
+//! Who is connected: everybody, how many from one address, and the sessions of each user.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 use super::session::Session;
 use super::wire::Close;
@@ -14,50 +15,57 @@ use crate::ids::UserId;
 /// Everybody who is connected.
 #[derive(Default)]
 pub struct Roll {
-    by_address: Arc<DashMap<IpAddr, usize>>,
-    by_user: Arc<DashMap<UserId, Vec<Weak<Session>>>>,
+    all: Mutex<Vec<Weak<Session>>>,
+    by_address: DashMap<IpAddr, usize>,
+    by_user: DashMap<UserId, Vec<Weak<Session>>>,
 }
 
 impl Roll {
-    /// Finds a place for one more from an address. It is free again when what is given back is called.
+    /// Finds a place for one more from an address, until its end.
     ///
     /// # Errors
     /// When there are as many as may be.
-    pub fn arrive(&self, address: IpAddr, places_max: usize) -> Result<impl FnOnce(&Session) + Send + 'static> {
-        let (by_address, address) = (self.by_address.clone(), household(address));
-        let mut count = by_address.entry(address).or_insert(0);
+    pub(super) fn arrive(&self, session: &Arc<Session>, address: IpAddr, places_max: usize) -> Result<()> {
+        let mut count = self.by_address.entry(household(address)).or_insert(0);
         if *count >= places_max {
             return Err(Error::TooMany { retry_after: RETRY_AFTER });
         }
         *count += 1;
         drop(count);
-        Ok(move |_: &Session| {
-            by_address.remove_if_mut(&address, |_, count| {
+        self.all.lock().push(Arc::downgrade(session));
+        session.at_end(move |session| {
+            session.sockets.roll.by_address.remove_if_mut(&household(address), |_, count| {
                 *count -= 1;
                 *count == 0
             });
-        })
+        });
+        Ok(())
     }
 
     /// Notes whose session this is. Above the limit the one that came first has to go.
     pub(super) fn sign_in(&self, session: &Arc<Session>, user: UserId, devices_max: usize) {
         let mut devices = self.by_user.entry(user).or_default();
-        let this = Arc::downgrade(session);
-        if devices.iter().any(|it| it.ptr_eq(&this)) {
+        if devices.iter().any(|it| std::ptr::eq(it.as_ptr(), &**session)) {
             return;
         }
-        devices.push(this.clone());
+        devices.push(Arc::downgrade(session));
         let surplus = devices.len().saturating_sub(devices_max);
         let displaced: Vec<_> = devices.drain(..surplus).filter_map(|it| it.upgrade()).collect();
         drop(devices);
         displaced.iter().for_each(|it| it.close(&Close::new(Close::DISPLACED, "too_many_devices")));
-        let by_user = self.by_user.clone();
-        session.at_end(move |_| {
-            by_user.remove_if_mut(&user, |_, devices| {
-                devices.retain(|it| !it.ptr_eq(&this));
+        session.at_end(move |session| {
+            session.sockets.roll.by_user.remove_if_mut(&user, |_, devices| {
+                devices.retain(|it| !std::ptr::eq(it.as_ptr(), session));
                 devices.is_empty()
             });
         });
+    }
+
+    /// Everybody, whether they say goodbye or not.
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        let mut all = self.all.lock();
+        all.retain(|it| it.strong_count() > 0);
+        all.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The sessions of a user; one that says goodbye is none any more.
@@ -69,12 +77,7 @@ impl Roll {
 
     /// Closes every session whose holder is meant: those of one user, or of all.
     pub fn cut(&self, user: Option<UserId>, meant: impl Fn(&Holder) -> bool, close: &Close) {
-        let all = match user {
-            Some(user) => self.of(user),
-            None => {
-                self.by_user.iter().flat_map(|it| it.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect()
-            }
-        };
+        let all = user.map_or_else(|| self.all(), |user| self.of(user));
         all.iter().filter(|it| it.holder().is_some_and(|it| meant(&it))).for_each(|it| it.close(close));
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Shutdown};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use super::bonds::{Bonds, Work};
 use super::frames::{Chunk, Protocol};
 use super::outbox::Outbox;
 use super::wire::Close;
-use crate::actors::auth::Person;
 use crate::actors::auth::tokens::Holder;
+use crate::actors::auth::{Client, Person};
 use crate::actors::presence::rules::DeviceKind;
 use crate::clock::Moment;
 use crate::config::MessageRate;
@@ -44,12 +44,12 @@ pub struct Session {
     /// What all sessions share.
     pub sockets: Arc<Sockets>,
     who: Mutex<Option<Holder>>,
-    /// Readings of the heartbeat's clock: when the client was last heard (or began to close), and last asked.
-    pub(super) heard: AtomicU32,
-    pub(super) pinged: AtomicU32,
-    pub(super) ping_every_ms: AtomicU32,
-    /// When what it showed is worth nothing any more; 0 when that is far off.
-    pub(super) until: AtomicU32,
+    /// When the client was last heard (or began to close), and last asked, as the last beat told the time.
+    pub(super) heard: AtomicU64,
+    pub(super) pinged: AtomicU64,
+    pub(super) ping_every_ms: AtomicU64,
+    /// When what it showed is worth nothing any more.
+    pub(super) until: AtomicU64,
     pub(super) warned: AtomicBool,
     strikes: AtomicU32,
     /// When it has sent as little again as if it had sent nothing.
@@ -76,18 +76,15 @@ impl Session {
     /// # Errors
     /// When there are too many from its address, or the server stops.
     pub fn open(sockets: &Arc<Sockets>, protocol: Protocol, address: IpAddr) -> Result<Arc<Session>> {
-        if sockets.heartbeat.is_stopping() {
-            return Err(Error::unavailable("this node"));
-        }
-        let leave = sockets.roll.arrive(address, sockets.config.sessions_per_address_max)?;
+        let now = sockets.now_ms();
         let session = Arc::new(Session {
             protocol,
             sockets: sockets.clone(),
             who: Mutex::default(),
-            heard: AtomicU32::new(0),
-            pinged: AtomicU32::new(0),
-            ping_every_ms: AtomicU32::new(0),
-            until: AtomicU32::new(0),
+            heard: AtomicU64::new(now),
+            pinged: AtomicU64::new(now),
+            ping_every_ms: AtomicU64::new(u64::MAX),
+            until: AtomicU64::new(u64::MAX),
             warned: AtomicBool::new(false),
             strikes: AtomicU32::new(0),
             rested: Mutex::default(),
@@ -100,9 +97,21 @@ impl Session {
             goodbye: AtomicBool::new(false),
             bonds: Mutex::new(Some(Bonds::default())),
         });
-        session.at_end(leave);
-        sockets.heartbeat.welcome(&session);
+        session.agree(u64::MAX);
         session.good_for(sockets.config.connect_within);
+        sockets.roll.arrive(&session, address, sockets.config.sessions_per_address_max)?;
+        // Whoever was on the roll before is sent away with the others.
+        if sockets.stopping.load(Relaxed) {
+            session.end();
+            return Err(Error::unavailable("this node"));
+        }
+        Ok(session)
+    }
+
+    /// Begins a session of a client that says what it is.
+    pub(super) fn of(sockets: &Arc<Sockets>, protocol: Protocol, client: &Client) -> Result<Arc<Session>> {
+        let session = Session::open(sockets, protocol, client.address)?;
+        *session.kind.lock() = DeviceKind::of(&client.device);
         Ok(session)
     }
 
@@ -163,7 +172,7 @@ impl Session {
             outbox.close(self.protocol.close(close));
             drop(outbox);
             self.goodbye.fetch_or(!close.comes_back(), Relaxed);
-            self.sockets.heartbeat.bid_farewell(self);
+            self.heard.store(self.sockets.now_ms(), Relaxed);
         }
     }
 
@@ -187,11 +196,10 @@ impl Session {
 
     /// For how long nothing was heard of it; `None` if it said goodbye.
     pub(super) fn silent_for(&self) -> Option<Duration> {
-        let heard_ms = self.sockets.heartbeat.now().wrapping_sub(self.heard.load(Relaxed));
-        // A listener says nothing; and asking a client puts what was heard a moment behind.
-        let silent_ms = if self.protocol == Protocol::Sse { 0 } else { heard_ms as i32 };
-        let silent = Duration::from_millis(u64::try_from(silent_ms).unwrap_or_default());
-        (!self.goodbye.load(Relaxed)).then_some(silent)
+        // A listener says nothing.
+        let listens = self.protocol == Protocol::Sse;
+        let silent_ms = if listens { 0 } else { self.sockets.now_ms().saturating_sub(self.heard.load(Relaxed)) };
+        (!self.goodbye.load(Relaxed)).then_some(Duration::from_millis(silent_ms))
     }
 
     /// Who it is; `None` before anybody has signed in.
@@ -208,7 +216,7 @@ impl Session {
     ///
     /// # Errors
     /// When somebody else is signed in here.
-    pub fn sign_in(self: &Arc<Self>, holder: Holder, lives: Option<Duration>) -> Result<()> {
+    pub fn sign_in(self: &Arc<Self>, holder: Holder, lives: Duration) -> Result<()> {
         let user = holder.person.user;
         {
             let mut who = self.who.lock();
@@ -217,10 +225,7 @@ impl Session {
             }
             *who = Some(holder);
         }
-        match lives {
-            Some(lives) => self.good_for(lives),
-            None => self.until.store(0, Relaxed),
-        }
+        self.good_for(lives);
         self.warned.store(false, Relaxed);
         self.sockets.roll.sign_in(self, user, self.sockets.config.sessions_per_user_max);
         Ok(())
@@ -228,15 +233,12 @@ impl Session {
 
     /// Lets the session stay though nobody has signed in.
     pub fn stay(&self) {
-        self.until.store(0, Relaxed);
+        self.until.store(u64::MAX, Relaxed);
     }
 
     /// Closes the session after a while, unless it is told otherwise before.
-    fn good_for(self: &Arc<Self>, lives: Duration) {
-        let lives_ms = lives.as_millis() as u32;
-        let until = self.sockets.heartbeat.now().wrapping_add(lives_ms);
-        self.until.store(until.max(1), Relaxed);
-        self.sockets.heartbeat.look_in(self, lives_ms);
+    fn good_for(&self, lives: Duration) {
+        self.until.store(self.sockets.now_ms() + lives.as_millis() as u64, Relaxed);
     }
 
     /// Takes one message off what the client may send now.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use scopeguard::guard;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::bonds::End;
 use super::frames::Chunk;
 use super::outbox::Outbox;
 use super::requests::Talk;
@@ -31,18 +31,18 @@ thread_local! {
 
 /// Lives until the connection ends. `early` is what was read already.
 pub async fn converse<T: Talk>(session: Arc<Session>, talk: Arc<T>, mut reader: Reader, mut early: Vec<u8>) {
-    let end = End(session);
-    let session = &end.0;
+    // However it ends, a panic included.
+    let session = guard(session, |it| it.end());
     let Some(io) = session.io() else { return };
-    take(session, &*talk, &mut reader, &mut early);
+    take(&session, &*talk, &mut reader, &mut early);
     drop(early);
-    while poll_fn(|cx| poll_turn(session, io, cx)).await {
+    while poll_fn(|cx| poll_turn(&session, io, cx)).await {
         READ.with_borrow_mut(|buffer| match read(io, buffer) {
             Ok(size @ 1..) => {
                 if session.outbox(|outbox| outbox.is_open()) {
-                    session.heard.store(session.sockets.heartbeat.now(), Relaxed);
+                    session.heard.store(session.sockets.now_ms(), Relaxed);
                 }
-                take(session, &*talk, &mut reader, &mut buffer[..size]);
+                take(&session, &*talk, &mut reader, &mut buffer[..size]);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => session.outbox(Outbox::abandon),

@@ -5,25 +5,22 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::poll_fn;
 use hyper::header::{self, HeaderMap};
+use scopeguard::guard;
 
 use super::Sockets;
-use super::bonds::End;
 use super::following::{away, follow_own};
-use super::frames::{Chunk, Mark, Protocol};
-use super::offset::Offset;
-use super::requests::Requests;
+use super::frames::{Chunk, Protocol};
+use super::recall::Offset;
+use super::requests::{Proof, Requests};
 use super::session::Session;
+use super::topics::Position;
 use crate::actors::auth::Client;
-use crate::actors::auth::tokens::Claims;
-use crate::actors::presence::rules::DeviceKind;
 use crate::error::Result;
-use crate::storage::streams::Why;
 
 const BODY_BYTES: usize = 64 << 10;
 
@@ -36,32 +33,27 @@ pub fn last_event_id(headers: &HeaderMap) -> Result<Option<Offset>> {
     value.map(|it| it.to_str().unwrap_or_default().parse()).transpose()
 }
 
-/// Answers with what concerns the holder of a token, from the last event heard or from now.
+/// Answers with what concerns whoever shows something, from the last event heard or from now.
 ///
 /// # Errors
-/// When there is no place for one more session, or the holder was cut off.
-pub fn serve<R: Requests>(
+/// When there is no place for one more session, or nobody is let in.
+pub async fn serve<R: Requests>(
     sockets: &Arc<Sockets>,
     requests: &Arc<R>,
     client: &Client,
-    claims: &Claims,
+    proof: Proof,
     since: Option<Offset>,
 ) -> Result<Response> {
-    let session = Session::open(sockets, Protocol::Sse, client.address)?;
-    *session.kind.lock() = DeviceKind::of(&client.device);
+    let session = Session::of(sockets, Protocol::Sse, client)?;
     let answer = answer(session.clone());
-    let left = u64::try_from(claims.exp - sockets.clock.now().timestamp()).unwrap_or_default();
-    session.sign_in(claims.holder(), Some(Duration::from_secs(left)))?;
-    requests.arrived(&session)?;
+    let who = requests.sign_in(&session, proof).await?;
     let kept = since.filter(|it| sockets.recovers(it));
-    if let Some(lost) = since.filter(|_| kept.is_none()) {
-        let mark = Mark { stream: lost.stream, seq: lost.seq };
-        session.send(&Chunk::reset(mark, lost.epoch, Why::Expired, Protocol::Sse));
+    if let Some(Offset { stream, epoch, seq, .. }) = since.filter(|_| kept.is_none()) {
+        session.send(&Chunk::place(stream, Position { epoch, seq }, Some("expired"), Protocol::Sse));
     }
-    let (streams, requests) = (requests.streams(claims.holder().person, kept), requests.clone());
-    let following = session.clone();
+    let (following, requests) = (session.clone(), requests.clone());
     session.begin(async move {
-        let streams = streams.await.map_err(|_| away())?;
+        let streams = requests.streams(who, kept).await.map_err(|_| away())?;
         follow_own(&*requests, &following, streams).await.map(|()| None)
     })?;
     Ok(answer)
@@ -75,8 +67,8 @@ pub fn answer(session: Arc<Session>) -> Response {
         // A proxy that gathers answers would keep events back.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let end = End(session);
+    let session = guard(session, |it| it.end());
     let events =
-        poll_fn(move |cx| end.0.poll_take(BODY_BYTES, cx).map(|it| it.map(|it| Ok::<_, Infallible>(it.concat()))));
+        poll_fn(move |cx| session.poll_take(BODY_BYTES, cx).map(|it| it.map(|it| Ok::<_, Infallible>(it.concat()))));
     (headers, Body::from_stream(events)).into_response()
 }

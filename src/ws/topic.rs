@@ -12,13 +12,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::frames::{Chunk, Mark};
+use super::frames::Chunk;
 use super::session::Session;
-use super::topics::{Followed, Position, Topics};
+use super::topics::{Position, Topics};
 use super::wire::Close;
 use crate::error::Result;
 use crate::ids::StreamId;
-use crate::storage::streams::{Entered, Why};
+use crate::storage::streams::Entered;
 
 const PENDING_ENTRIES_MAX: usize = 4_096;
 const PENDING_BYTES_MAX: usize = 8 << 20;
@@ -29,9 +29,9 @@ const BATCH_BYTES_MAX: usize = 128 << 10;
 
 /// What came of an attempt to join.
 pub(super) enum Join {
-    Done(Followed),
+    Done,
     /// The position cannot be served.
-    Reset(Why),
+    Reset(&'static str),
     /// The client has heard more than this topic.
     Ahead(Position),
     /// The store has to be read first, never past that place: what lies behind it will come live.
@@ -133,28 +133,27 @@ impl Topic {
     }
 
     /// Makes a session a member if the recent entries close its distance to `head`; the caller flushes it.
-    pub(super) fn join(self: &Arc<Self>, session: &Arc<Session>, have: Option<Position>) -> Join {
+    pub(super) fn join(self: &Arc<Self>, session: &Arc<Session>, have: Option<Position>) -> Result<Join> {
         let mut state = self.state.lock();
         let (epoch, head, number) = (state.epoch, state.head, state.joined + 1);
         let from = have.unwrap_or(Position { epoch, seq: head });
         let missed = match usize::try_from(head - from.seq) {
-            _ if session.follows(self) => return Join::Done(Followed::Already),
-            _ if from.epoch != epoch => return Join::Reset(Why::Epoch),
-            Err(_) => return Join::Ahead(from),
-            Ok(missed) if missed > one_write(state.recent.iter().rev()) => return Join::Missed(from, head),
+            _ if session.follows(self.id) => return Ok(Join::Done),
+            _ if from.epoch != epoch => return Ok(Join::Reset("epoch")),
+            Err(_) => return Ok(Join::Ahead(from)),
+            Ok(missed) if missed > one_write(state.recent.iter().rev()) => return Ok(Join::Missed(from, head)),
             Ok(missed) => missed,
         };
-        if let Err(followed) = session.note_joined(self, number) {
-            return Join::Done(followed);
+        if session.note_joined(self, number)? {
+            if missed > 0 {
+                let entries = state.recent.range(state.recent.len() - missed..).map(AsRef::as_ref);
+                session.queue(Chunk::of(self.id, epoch, entries, session.protocol));
+            }
+            session.queue(Chunk::place(self.id, Position { epoch, seq: head }, None, session.protocol));
+            state.joined = number;
+            state.members.insert(number, session.clone());
         }
-        if missed > 0 {
-            let entries = state.recent.range(state.recent.len() - missed..).map(AsRef::as_ref);
-            session.queue(Chunk::of(self.id, epoch, entries, session.protocol));
-        }
-        session.queue(Chunk::resumed(Mark { stream: self.id, seq: head }, epoch, session.protocol));
-        state.joined = number;
-        state.members.insert(number, session.clone());
-        Join::Done(Followed::Live)
+        Ok(Join::Done)
     }
 
     /// Keeps what was read up to `head`, if nothing is kept: the next ones to come need not read it.
@@ -166,9 +165,9 @@ impl Topic {
     }
 
     /// The life of the stream, and the last entry handed to members.
-    pub fn head(&self) -> (i64, i64) {
+    pub(super) fn head(&self) -> Position {
         let state = self.state.lock();
-        (state.epoch, state.head)
+        Position { epoch: state.epoch, seq: state.head }
     }
 }
 

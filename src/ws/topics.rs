@@ -10,14 +10,14 @@ use dashmap::DashMap;
 use tokio::time::sleep;
 
 use super::fanout::Heed;
-use super::frames::{Chunk, Mark};
+use super::frames::Chunk;
 use super::session::Session;
 use super::topic::{Join, Topic, one_write};
 use crate::actors::kernel::Root;
 use crate::actors::kernel::streams::Audience;
 use crate::error::{Error, Result};
 use crate::ids::StreamId;
-use crate::storage::streams::{Entered, Head, StreamStore, Why};
+use crate::storage::streams::{Entered, Head, StreamStore};
 
 /// Rows that one read of the store brings.
 const PAGE_ENTRIES: i64 = 256;
@@ -32,21 +32,6 @@ pub struct Position {
     pub epoch: i64,
     /// The last place heard.
     pub seq: i64,
-}
-
-/// How a resume ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Followed {
-    /// Everything missed was sent, then the marker; live from here.
-    Live,
-    /// It was so before.
-    Already,
-    /// The position cannot be served: the client was told to load afresh.
-    Reset,
-    /// It follows as many as it may.
-    TooMany,
-    /// The session ended meanwhile.
-    Gone,
 }
 
 /// Where history is read.
@@ -106,91 +91,78 @@ impl Topics {
         self.all.get(&id).map(|it| it.clone())
     }
 
-    /// Brings a session from the position it has to live: what it missed, the marker, then every entry once. Without
-    /// a position it begins at the end.
+    /// Brings a session from the position it has to live: what it missed, the marker, then every entry once; or tells it
+    /// why the position cannot be served. Without a position it begins at the end.
     ///
     /// # Errors
-    /// When the history cannot be read: the session has to be closed, to come back later.
-    pub async fn follow(&self, session: &Arc<Session>, id: StreamId, have: Option<Position>) -> Result<Followed> {
-        let (mut have, oldest, mut looks) = (have, have, 0);
+    /// When it follows as many as it may, or the history cannot be read: then it has to come back later.
+    pub async fn follow(&self, session: &Arc<Session>, id: StreamId, have: Option<Position>) -> Result<()> {
+        let followed = self.resume(session, id, have).await;
+        self.retire(id);
+        if let Some((topic, why)) = followed? {
+            session.send(&Chunk::place(id, topic.head(), Some(why), session.protocol));
+        }
+        Ok(())
+    }
+
+    /// Returns why a position cannot be served.
+    async fn resume(
+        &self,
+        session: &Arc<Session>,
+        id: StreamId,
+        mut have: Option<Position>,
+    ) -> Result<Option<(Arc<Topic>, &'static str)>> {
+        let (oldest, mut looks) = (have, 0);
         loop {
             let topic = self.all.entry(id).or_insert_with(|| Topic::new(id)).clone();
-            let opened = topic.open(self).await;
-            if opened.is_err() {
-                self.retire(id);
-            }
-            opened?;
+            topic.open(self).await?;
             if !session.room().await {
-                return Ok(Followed::Gone);
+                return Ok(None);
             }
             // Nobody joins a topic that was forgotten meanwhile.
             let here = self.all.get(&id).filter(|it| Arc::ptr_eq(it, &topic));
             let Some(joined) = here.map(|it| it.join(session, have)) else { continue };
-            match joined {
-                Join::Done(followed) => {
+            match joined? {
+                Join::Done => {
                     session.flush();
-                    return Ok(followed);
+                    return Ok(None);
                 }
-                Join::Reset(why) => return Ok(self.reset(session, &topic, why)),
+                Join::Reset(why) => return Ok(Some((topic, why))),
                 // Of another life, or of this one by another node.
                 Join::Ahead(position) => match self.history.head(id).await? {
-                    Head { epoch, .. } if epoch != position.epoch => {
-                        return Ok(self.reset(session, &topic, Why::Epoch));
-                    }
-                    Head { head, .. } if head < position.seq => return Ok(self.reset(session, &topic, Why::Ahead)),
+                    it if it.epoch != position.epoch => return Ok(Some((topic, "epoch"))),
+                    it if it.head < position.seq => return Ok(Some((topic, "ahead"))),
                     _ if looks == LOOKS_MAX => return Err(Error::unavailable("the end of the stream")),
-                    Head { head, .. } => {
-                        topic.hint(self, head);
+                    it => {
+                        topic.hint(self, it.head);
                         looks += 1;
                         sleep(LOOK_AGAIN_AFTER * looks).await;
                     }
                 },
                 Join::Missed(from, up_to) => {
                     if up_to - oldest.map_or(up_to, |it| it.seq) > self.replay_entries_max {
-                        return Ok(self.reset(session, &topic, Why::TooMany));
+                        return Ok(Some((topic, "too_many")));
                     }
                     let page = self.history.page(id, from.seq, up_to).await?;
                     if page.is_empty() || page.iter().zip(from.seq + 1..).any(|(entry, seq)| entry.seq != seq) {
-                        return Ok(self.reset(session, &topic, Why::Expired));
+                        return Ok(Some((topic, "expired")));
                     }
                     topic.remember(&page);
-                    let Some(reached) = send_all(session, id, from.epoch, &page).await else {
-                        return Ok(Followed::Gone);
-                    };
-                    have = Some(Position { seq: reached, ..from });
+                    let Some(seq) = send_all(session, id, from.epoch, &page).await else { return Ok(None) };
+                    have = Some(Position { seq, ..from });
                 }
             }
         }
     }
 
-    fn reset(&self, session: &Arc<Session>, topic: &Arc<Topic>, why: Why) -> Followed {
-        let (epoch, seq) = topic.head();
-        session.send(&Chunk::reset(Mark { stream: topic.id, seq }, epoch, why, session.protocol));
-        self.retire(topic.id);
-        Followed::Reset
-    }
-
-    /// Whether a session follows a stream.
-    pub(super) fn follows(&self, session: &Session, id: StreamId) -> bool {
-        self.all.get(&id).is_some_and(|it| session.follows(&it))
-    }
-
     /// Lets a session leave. What it does not follow it need not leave.
     pub fn leave(&self, session: &Session, id: StreamId) {
-        if let Some(topic) = self.get(id)
-            && let Some(member) = session.note_left(&topic)
-        {
-            self.remove(&topic, member);
-        }
+        session.note_left(id).iter().for_each(|(topic, member)| self.remove(topic, *member));
     }
 
     pub(super) fn remove(&self, topic: &Topic, member: u64) {
-        let mut state = topic.state.lock();
-        state.members.remove(&member);
-        if state.members.is_empty() {
-            drop(state);
-            self.retire(topic.id);
-        }
+        topic.state.lock().members.remove(&member);
+        self.retire(topic.id);
     }
 
     /// Forgets a topic that can go on no more.

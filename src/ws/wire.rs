@@ -93,12 +93,13 @@ impl Close {
             Some((code @ (1000..=1003 | 1007..=1014 | 3000..=4999), reason)) => {
                 Ok(Close::new(code, text(reason)?.to_owned()))
             }
-            _ => Err(protocol("close code not allowed")),
+            _ => Err(broken("close code not allowed")),
         }
     }
 }
 
-fn protocol(reason: &'static str) -> Close {
+/// What whoever breaks a protocol has earned.
+pub(super) fn broken(reason: &'static str) -> Close {
     Close::new(Close::PROTOCOL, reason)
 }
 
@@ -185,8 +186,8 @@ impl Reader {
             (PING, _) => each(Incoming::Ping(payload)),
             (PONG, _) => each(Incoming::Pong),
             (CLOSE, _) => each(Incoming::Close(Close::parse(payload)?)),
-            (CONTINUATION, None) => Err(protocol("continuation of nothing")),
-            (TEXT | BINARY, Some(_)) => Err(protocol("message inside a message")),
+            (CONTINUATION, None) => Err(broken("continuation of nothing")),
+            (TEXT | BINARY, Some(_)) => Err(broken("message inside a message")),
             (opcode, None) if head.is_final => each(message(opcode, payload)?),
             (opcode, fragments) => {
                 fragments.get_or_insert_with(|| Box::new((opcode, Vec::new()))).1.extend_from_slice(payload);
@@ -203,13 +204,13 @@ fn message(opcode: u8, payload: &[u8]) -> Result<Incoming<'_>, Close> {
 /// The head of a client's frame, the size of its payload, and where that begins.
 fn head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
     let mut at = Cursor::new(bytes);
-    let head = FrameHeader::parse(&mut at).map_err(|_| protocol("unknown opcode"))?;
+    let head = FrameHeader::parse(&mut at).map_err(|_| broken("unknown opcode"))?;
     let Some((head, size)) = head else { return Ok(None) };
     match head.opcode {
-        _ if head.rsv1 || head.rsv2 || head.rsv3 => Err(protocol("reserved bits set")),
-        _ if head.mask.is_none() => Err(protocol("frame not masked")),
-        _ if head.len(size) as u64 != at.position() => Err(protocol("length not in its shortest form")),
-        OpCode::Control(_) if !head.is_final || size > 125 => Err(protocol("control frame too long or in fragments")),
+        _ if head.rsv1 || head.rsv2 || head.rsv3 => Err(broken("reserved bits set")),
+        _ if head.mask.is_none() => Err(broken("frame not masked")),
+        _ if head.len(size) as u64 != at.position() => Err(broken("length not in its shortest form")),
+        OpCode::Control(_) if !head.is_final || size > 125 => Err(broken("control frame too long or in fragments")),
         _ => Ok(Some((head, size, at.position() as usize))),
     }
 }

@@ -65,17 +65,16 @@ async fn a_handshake_that_is_none_is_refused_and_the_next_request_is_heard() {
     let full = format!("{upgrade}{version}{key}");
     let get = |headers: &str| format!("GET /test/echo HTTP/1.1\r\nHost: x\r\n{ADA}{headers}\r\n");
     for (name, handshake, status) in [
-        ("no key", get(&format!("{upgrade}{version}")), 400),
-        ("two keys", get(&format!("{full}{key}")), 400),
-        ("a short key", get(&format!("{upgrade}{version}Sec-WebSocket-Key: abc\r\n")), 400),
-        ("an empty key", get(&format!("{upgrade}{version}Sec-WebSocket-Key:\r\n")), 400),
+        ("no key", get(&format!("{upgrade}{version}")), 426),
+        ("a short key", get(&format!("{upgrade}{version}Sec-WebSocket-Key: abc\r\n")), 426),
+        ("an empty key", get(&format!("{upgrade}{version}Sec-WebSocket-Key:\r\n")), 426),
         ("no version", get(&format!("{upgrade}{key}")), 426),
         ("version 12", get(&format!("{upgrade}Sec-WebSocket-Version: 12\r\n{key}")), 426),
         ("another protocol", get(&format!("Connection: Upgrade\r\nUpgrade: h2c\r\n{version}{key}")), 426),
         ("no upgrade at all", get(""), 426),
         ("no connection header", get(&format!("Upgrade: websocket\r\n{version}{key}")), 426),
         ("a POST", get(&full).replace("GET", "POST"), 400),
-        ("HTTP/1.0", get(&full).replace("HTTP/1.1", "HTTP/1.0"), 400),
+        ("HTTP/1.0", get(&full).replace("HTTP/1.1", "HTTP/1.0"), 426),
         ("no token", get(&full).replace(ADA, ""), 401),
         ("a page of another origin", get(&format!("{full}Origin: https://evil.example\r\n")), 403),
     ] {

@@ -155,7 +155,14 @@ async fn a_stock_client_hears_its_stream_renews_its_token_and_is_refused_by_name
     assert!(event[2].as_str().is_some_and(|it| it.len() <= 64), "{event}");
     socket.says(format!(r#"421["token",{}]"#, json!({"token": ada.again().await.access}))).await;
     assert_eq!(socket.hears().await, "431[{}]");
-    for (says, code) in [(r#"422["fly",{}]"#, "unknown_request"), (r#"422["token",{"key":1}]"#, "invalid")] {
+    let (long, many) =
+        (format!(r#"422["{}",{{}}]"#, "n".repeat(10_240)), format!(r#"422["token"{}]"#, ",0".repeat(255)));
+    for (says, code) in [
+        (r#"422["fly",{}]"#, "unknown_request"),
+        (&long, "unknown_request"),
+        (&many, "unsupported"),
+        (r#"422["token",{"key":1}]"#, "invalid"),
+    ] {
         socket.says(says).await;
         let told: Value = serde_json::from_str(&socket.hears().await[3..]).unwrap();
         assert_eq!(told[0]["error"]["data"]["code"], code, "{told}");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -19,8 +20,8 @@ use folio::storage::streams::{Append, Entered, Head};
 use folio::storage::writes::Write;
 use folio::ws::following::Following;
 use folio::ws::frames::Protocol;
-use folio::ws::offset::Offset;
-use folio::ws::requests::{Known, Proof, Requests, unknown};
+use folio::ws::recall::Offset;
+use folio::ws::requests::{Proof, Requests, unknown};
 use folio::ws::session::Session;
 use folio::ws::socketio::{Engines, Lobby, Peer};
 use folio::ws::topics::Position;
@@ -50,19 +51,15 @@ pub fn person(number: u128) -> Person {
 }
 
 impl Requests for House {
-    fn identify(&self, proof: Proof) -> BoxFuture<'static, Result<Known>> {
-        let lives = Some(std::time::Duration::from_secs(300));
-        let known = match proof {
-            Proof::Token(token) if token == "ada" => Ok(Known { holder: holder(1), lives }),
-            Proof::Ticket(ticket) if ticket == "bob" => Ok(Known { holder: holder(2), lives: None }),
+    fn sign_in(&self, session: &Arc<Session>, proof: Proof) -> BoxFuture<'static, Result<Person>> {
+        let holder = match proof {
+            Proof::Token(token) if token == "ada" => Ok(holder(1)),
+            Proof::Ticket(ticket) if ticket == "bob" => Ok(holder(2)),
             Proof::Token(token) if token == "later" => Err(Error::unavailable("sign-in")),
             _ => Err(Error::Unauthenticated("the token is not valid")),
         };
-        ready(known).boxed()
-    }
-
-    fn arrived(&self, _: &Arc<Session>) -> Result<()> {
-        Ok(())
+        let lives = Duration::from_secs(300);
+        ready(holder.and_then(|it| session.sign_in(it, lives).map(|()| it.person))).boxed()
     }
 
     fn may_follow(&self, _: Person, stream: StreamId) -> BoxFuture<'static, Result<i64>> {
@@ -168,7 +165,7 @@ async fn events(
 ) -> Result<Response, Refusal> {
     let have = sse::last_event_id(&headers)?.map(|it| Position { epoch: it.epoch, seq: it.seq });
     let session = Session::open(&app.sockets, Protocol::Sse, [127, 0, 0, 1].into())?;
-    session.sign_in(holder(3), None)?;
+    session.sign_in(holder(3), Duration::from_secs(300))?;
     let following = session.clone();
     app.actors.root.task("follow", async move {
         let topics = following.sockets.topics.clone();

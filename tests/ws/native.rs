@@ -67,11 +67,8 @@ async fn a_client_connects_and_is_told_its_limits() {
 #[tokio::test]
 async fn who_does_not_sign_in_or_is_nobody_is_sent_away() {
     let server = serving().await;
-    for (says, code) in [
-        (r#"{"op":"connect","token":"mallory"}"#, 4401),
-        (r#"{"op":"connect","token":"later"}"#, 4010),
-        (r#"{"op":"request","id":1,"name":"say"}"#, 4401),
-    ] {
+    for (says, code) in [(r#"{"op":"connect","token":"mallory"}"#, 4401), (r#"{"op":"connect","token":"later"}"#, 4010)]
+    {
         let mut socket = Socket::to(server.address, "/ws").await;
         socket.says(says).await;
         assert_eq!(socket.ends().await, code, "{says}");
@@ -80,12 +77,18 @@ async fn who_does_not_sign_in_or_is_nobody_is_sent_away() {
     until("it is there", || server.app.sockets.roll.count() == 1).await;
     server.clock.advance(Duration::from_secs(10));
     assert_eq!(silent.ends().await, 4401);
-    let mut twice = connected(&server, &json!([])).await;
-    twice.says(r#"{"op":"connect","token":"ada"}"#).await;
-    assert_eq!(twice.ends().await, 4400);
-    let mut other = connected(&server, &json!([])).await;
-    other.says(r#"{"op":"token","id":2,"ticket":"bob"}"#).await;
-    assert_eq!(other.ends().await, 4400);
+    let mut early = Socket::to(server.address, "/ws").await;
+    early.says(r#"{"op":"request","id":1,"name":"say"}"#).await;
+    assert_eq!(early.hears_json().await["code"], "unauthenticated");
+    early.says(r#"{"op":"connect","token":"ada"}"#).await;
+    assert_eq!(early.hears_json().await["op"], "connected", "it is let in none the less");
+    early.says(r#"{"op":"connect","token":"ada"}"#).await;
+    assert_eq!(early.hears_json().await["op"], "connected", "saying it twice is no harm");
+    for op in ["token", "connect"] {
+        let mut other = connected(&server, &json!([])).await;
+        other.says(json!({"op": op, "id": 2, "ticket": "bob"}).to_string()).await;
+        assert_eq!(other.ends().await, 4400, "{op}");
+    }
     let mut bytes = connected(&server, &json!([])).await;
     bytes.sends(b"x").await;
     assert_eq!(bytes.ends().await, 1003);

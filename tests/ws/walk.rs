@@ -127,7 +127,7 @@ async fn whoever_is_nobody_or_nobody_any_more_is_answered_nothing() {
     for (name, form) in &forms {
         let mut socket = Socket::to(server.address, "/ws").await;
         let refused = asked(&mut socket, name, form).await;
-        assert_eq!(refused, Err(json!({ "closed": Close::UNAUTHENTICATED })), "{name} from nobody");
+        assert_eq!(refused.expect_err(name)["code"], "unauthenticated", "{name} from nobody");
     }
     for what in ["signed out", "banned", "expired"] {
         let somebody = server.with_user(what.replace(' ', "-").as_str()).await;

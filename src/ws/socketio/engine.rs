@@ -1,7 +1,6 @@
 //! A session as Engine.IO sees it: opened over polling or a socket, upgraded once at most; and the requests that carry it.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::task::{Context, Poll, Waker};
@@ -16,12 +15,12 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, StatusCode, header};
+use scopeguard::{ScopeGuard, guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
-use crate::actors::presence::rules::DeviceKind;
 use crate::error::{Error, Result};
 use crate::http::error::Refusal;
 use crate::http::extract::Client;
@@ -30,7 +29,7 @@ use crate::ws::frames::{Chunk, Protocol};
 use crate::ws::recall::unguessable;
 use crate::ws::requests::Talk;
 use crate::ws::session::Session;
-use crate::ws::wire::{self, Close, Incoming, Reader};
+use crate::ws::wire::{self, Close, Incoming, Reader, broken};
 use crate::ws::{Sockets, Upgrade, socket};
 
 /// Ends a poll that has nothing to say.
@@ -70,7 +69,7 @@ type Upper<T> = Box<dyn Fn(&Arc<Session>) -> T + Send + Sync>;
 pub struct Engines<T> {
     sockets: Arc<Sockets>,
     /// Those that poll, by their name.
-    polling: Arc<DashMap<String, Arc<Engine<T>>>>,
+    polling: DashMap<String, Arc<Engine<T>>>,
     upper: Upper<T>,
 }
 
@@ -88,7 +87,10 @@ fn payload(taken: &[Bytes]) -> Response {
         wire::CLOSE => b"1".to_vec(),
         _ => format!("b{}", STANDARD.encode(bytes)).into_bytes(),
     };
-    let packets: Vec<_> = taken.iter().flat_map(|it| wire::unframe(it)).map(packet).collect();
+    let mut packets: Vec<_> = taken.iter().flat_map(|it| wire::unframe(it)).map(packet).collect();
+    if packets.is_empty() {
+        packets.push(NOOP.to_vec());
+    }
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8"), (header::CACHE_CONTROL, "no-store")];
     (headers, packets.join(&(BETWEEN as u8))).into_response()
 }
@@ -96,13 +98,12 @@ fn payload(taken: &[Bytes]) -> Response {
 impl<T: Talk> Engines<T> {
     /// No session yet. Each gets what understands its messages.
     pub fn new(sockets: &Arc<Sockets>, upper: impl Fn(&Arc<Session>) -> T + Send + Sync + 'static) -> Arc<Engines<T>> {
-        Arc::new(Engines { sockets: sockets.clone(), polling: Arc::default(), upper: Box::new(upper) })
+        Arc::new(Engines { sockets: sockets.clone(), polling: DashMap::new(), upper: Box::new(upper) })
     }
 
     /// Opens a session. The first packet says what the client may count on.
-    fn open(&self, address: IpAddr, device: DeviceKind, upgrades: &str) -> Result<Arc<Engine<T>>> {
-        let session = Session::open(&self.sockets, Protocol::SocketIo, address)?;
-        *session.kind.lock() = device;
+    fn open(&self, client: &Client, upgrades: &str) -> Result<Arc<Engine<T>>> {
+        let session = Session::of(&self.sockets, Protocol::SocketIo, client)?;
         let (config, sid) = (&self.sockets.config, unguessable());
         let text = format!(
             r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
@@ -136,7 +137,7 @@ impl<T: Talk> Engines<T> {
             let upgrade = Upgrade::from_request_parts(&mut parts, &()).await?;
             return Ok(match engine.flatten() {
                 None => {
-                    let engine = self.open(upgrade.address, upgrade.device, "")?;
+                    let engine = self.open(&upgrade.client, "")?;
                     upgrade.converse(engine.session.clone(), engine)
                 }
                 Some(engine) if engine.upgrading.swap(true, AcqRel) => bad(REQUEST),
@@ -150,10 +151,10 @@ impl<T: Talk> Engines<T> {
             (Some(None), _) => bad(SESSION),
             (None, &Method::GET) => {
                 let client = Client::from_request_parts(&mut parts, &()).await?;
-                let engine = self.open(client.address, DeviceKind::of(&client.device), r#""websocket""#)?;
+                let engine = self.open(&client, r#""websocket""#)?;
                 self.polling.insert(engine.sid.clone(), engine.clone());
-                let (polling, sid) = (self.polling.clone(), engine.sid.clone());
-                engine.session.at_end(move |_| drop(polling.remove(&sid)));
+                let (engines, sid) = (self.clone(), engine.sid.clone());
+                engine.session.at_end(move |_| drop(engines.polling.remove(&sid)));
                 payload(&engine.session.outbox(|it| it.take(POLL_BYTES)))
             }
             (None, _) => bad(METHOD),
@@ -164,15 +165,6 @@ impl<T: Talk> Engines<T> {
     }
 }
 
-/// A poll under way. If its client gives it up, with it went perhaps what was being said.
-struct UnderWay<'a>(&'a Session);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.cut();
-    }
-}
-
 impl<T: Talk> Engine<T> {
     /// Waits until there is something to say.
     async fn poll(&self) -> Response {
@@ -180,25 +172,15 @@ impl<T: Talk> Engine<T> {
             self.session.close(&Close::new(Close::OUT_OF_TURN, "two polls at once"));
             return bad(REQUEST);
         };
-        let under_way = UnderWay(&self.session);
-        let taken = timeout(POLL_WITHIN, poll_fn(|cx| self.poll_taken(cx))).await.unwrap_or_else(|_| Some(Vec::new()));
-        std::mem::forget(under_way);
-        match taken {
-            None => bad(SESSION),
-            Some(taken) if taken.is_empty() => payload(&[wire::frame(wire::TEXT, NOOP)]),
-            Some(taken) => payload(&taken),
-        }
-    }
-
-    /// Ready with nothing when the session is over, or a socket carries it now.
-    fn poll_taken(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Bytes>>> {
-        if self.session.io().is_some() {
-            return Poll::Ready(None);
-        }
-        match self.session.poll_take(POLL_BYTES, cx) {
+        // With a poll that its client gives up went perhaps what was being said.
+        let given_up = guard((), |()| self.session.cut());
+        let polled = poll_fn(|cx| match self.session.poll_take(POLL_BYTES, cx) {
             Poll::Pending if self.upgrading.load(Acquire) => Poll::Ready(Some(Vec::new())),
             taken => taken,
-        }
+        });
+        let taken = timeout(POLL_WITHIN, polled).await.unwrap_or(Some(Vec::new()));
+        ScopeGuard::into_inner(given_up);
+        taken.map_or_else(|| bad(SESSION), |it| payload(&it))
     }
 
     /// Takes what a client sends; what is no packet ends the session.
@@ -209,7 +191,7 @@ impl<T: Talk> Engine<T> {
             session.cut();
             return Refusal::from(Error::TooLarge("the payload is larger than maxPayload")).into_response();
         };
-        session.heard.store(session.sockets.heartbeat.now(), Relaxed);
+        session.heard.store(session.sockets.now_ms(), Relaxed);
         let heard = self.take(&body.to_bytes());
         session.poll_work(&mut Context::from_waker(Waker::noop()));
         session.flush();
@@ -227,12 +209,11 @@ impl<T: Talk> Engine<T> {
     }
 
     fn take(&self, body: &[u8]) -> Result<(), Close> {
-        let not_a_packet = || Close::new(Close::PROTOCOL, "not a packet");
-        let text = std::str::from_utf8(body).map_err(|_| not_a_packet())?;
+        let text = std::str::from_utf8(body).map_err(|_| broken("not a packet"))?;
         text.split(BETWEEN).try_for_each(|packet| match packet.strip_prefix('b') {
             None => self.heard(&self.session, Incoming::Text(packet)),
             Some(base64) => {
-                let bytes = STANDARD.decode(base64).map_err(|_| not_a_packet())?;
+                let bytes = STANDARD.decode(base64).map_err(|_| broken("not a packet"))?;
                 self.heard(&self.session, Incoming::Binary(&bytes))
             }
         })
@@ -266,7 +247,7 @@ impl<T: Talk> Engine<T> {
                     message if moved => return self.heard(&self.session, message),
                     Incoming::Text("2probe") => probed = true,
                     Incoming::Text("5") => moved = true,
-                    _ => return Err(Close::new(Close::PROTOCOL, "not a probe")),
+                    _ => return Err(broken("not a probe")),
                 }
                 Ok(())
             });
@@ -294,7 +275,7 @@ impl<T: Talk> Talk for Engine<T> {
             // A pong is life like everything that is heard; a ping is one of older clients.
             b"3" | b"6" => Ok(()),
             b"1" => Err(Close::new(Close::NORMAL, "")),
-            _ => Err(Close::new(Close::PROTOCOL, "not a packet")),
+            _ => Err(broken("not a packet")),
         }
     }
 }

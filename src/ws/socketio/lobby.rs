@@ -15,8 +15,8 @@ use super::packet::Args;
 use super::peer::{Namespaces, Welcome, refusal};
 use crate::error::{Error, Result};
 use crate::ws::following::follow_own;
-use crate::ws::offset::{LETTERS_MAX, Offset};
-use crate::ws::requests::{Proof, Requests, sign_in};
+use crate::ws::recall::{LETTERS_MAX, Offset};
+use crate::ws::requests::{Proof, Requests};
 use crate::ws::session::Session;
 use crate::ws::wire::Close;
 
@@ -53,7 +53,7 @@ impl<R: Requests> Namespaces for Lobby<R> {
         let (auth, session, requests) = (Auth::read(auth, from), from.clone(), self.0.clone());
         async move {
             let (proof, pid, offset) = auth?;
-            let person = sign_in(&*requests, &session, proof).await?;
+            let person = requests.sign_in(&session, proof).await?;
             // A position that is served no more is told by `reset`, stream by stream.
             let (pid, marks) = session.sockets.recall.enter(pid, person.user, &session);
             let mut streams = requests.streams(person, offset).await?;

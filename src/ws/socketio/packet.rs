@@ -1,23 +1,14 @@
 //! Socket.IO's packets: kind, attachments, namespace, number of the acknowledgement, and JSON.
 
-use std::borrow::Cow;
-
 use bytes::BytesMut;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::error::Error;
 use crate::ws::frames::{Chunk, quoted};
 use crate::ws::wire;
 
 /// The name of a namespace has at most so many bytes.
 const NAMESPACE_BYTES_MAX: usize = 128;
-const EVENT_NAME_BYTES_MAX: usize = 256;
-const ARGUMENTS_MAX: usize = 64;
 const ATTACHMENTS_MAX: usize = 32;
-/// Names that clients and servers keep for themselves.
-const RESERVED: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// Enters a namespace.
 pub const CONNECT: u8 = b'0';
@@ -88,34 +79,12 @@ fn number(digits: &str) -> Option<u32> {
     Some(digits).filter(|it| it.len() <= 9 && it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()
 }
 
-/// The name of an event and its arguments, as they were written; an error where nobody may mean that much.
-pub fn event(body: &str) -> Option<(Cow<'_, str>, Result<String, Error>)> {
+/// The name of an event and its arguments, as they were written.
+pub fn event(body: &str) -> Option<(String, String)> {
     let all: Vec<&RawValue> = serde_json::from_str(body).ok()?;
     let (name, args) = all.split_first()?;
-    let name: Cow<'_, str> = match serde_json::from_str::<&str>(name.get()) {
-        Ok(name) => name.into(),
-        Err(_) => serde_json::from_str::<String>(name.get()).ok()?.into(),
-    };
-    let modest = name.len() <= EVENT_NAME_BYTES_MAX && args.len() <= ARGUMENTS_MAX;
-    let json = || args.iter().map(|it| it.get()).collect::<Vec<_>>().join(",");
-    let args = if modest { Ok(json()) } else { Err(Error::Malformed("the event is too long")) };
-    Some((name, args)).filter(|it| !RESERVED.contains(&&*it.0))
-}
-
-/// Whether every attachment has its place, and no place names one that is not there.
-pub fn has_places(body: &str, attachments: usize) -> bool {
-    fn places(value: &Value) -> Vec<Option<u64>> {
-        match value {
-            Value::Object(map) if map.get("_placeholder") == Some(&Value::Bool(true)) => {
-                vec![map.get("num").and_then(Value::as_u64)]
-            }
-            Value::Object(map) => map.values().flat_map(places).collect(),
-            Value::Array(all) => all.iter().flat_map(places).collect(),
-            _ => Vec::new(),
-        }
-    }
-    let found = serde_json::from_str(body).map(|it| places(&it)).unwrap_or_default();
-    found.len() == attachments && found.iter().all(|it| it.is_some_and(|it| it < attachments as u64))
+    let args: Vec<_> = args.iter().map(|it| it.get()).collect();
+    Some((serde_json::from_str(name.get()).ok()?, args.join(",")))
 }
 
 /// A packet and its attachments as frames, with Engine.IO's mark of a message before it.

@@ -1,6 +1,6 @@
 //! One Socket.IO client: the namespaces it has entered, its events and what they are acknowledged with.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -13,7 +13,7 @@ use crate::ws::frames::{Chunk, quoted};
 use crate::ws::recall::unguessable;
 use crate::ws::requests::{TOO_OFTEN, Talk};
 use crate::ws::session::Session;
-use crate::ws::wire::{Close, Incoming};
+use crate::ws::wire::{Close, Incoming, broken};
 
 /// What a client that was let in is told.
 pub struct Welcome {
@@ -41,8 +41,8 @@ pub trait Namespaces: Send + Sync + 'static {
 /// One client, as the namespaces see it.
 pub struct Peer<N> {
     namespaces: Arc<N>,
-    /// Those entered, and whether the answer has gone.
-    entered: Arc<Mutex<HashMap<&'static str, bool>>>,
+    /// Those entered, or about to be.
+    entered: Arc<Mutex<HashSet<&'static str>>>,
     /// A packet whose attachments are still to come, and those that have.
     partial: Mutex<Option<(String, Vec<Vec<u8>>)>>,
 }
@@ -52,10 +52,6 @@ impl<N: Namespaces> Peer<N> {
     pub fn new(namespaces: &Arc<N>) -> Peer<N> {
         Peer { namespaces: namespaces.clone(), entered: Arc::default(), partial: Mutex::default() }
     }
-}
-
-fn broken(why: &'static str) -> Close {
-    Close::new(Close::PROTOCOL, why)
 }
 
 impl<N: Namespaces> Talk for Peer<N> {
@@ -78,21 +74,18 @@ impl<N: Namespaces> Talk for Peer<N> {
             return Ok(());
         }
         drop(partial);
-        if packet.attachments > 0 && !packet::has_places(packet.body, packet.attachments) {
-            return Err(broken("attachments without their places"));
-        }
         let to = N::NAMES.iter().find(|it| **it == packet.namespace);
-        let entered = to.and_then(|it| self.entered.lock().get(it).copied());
-        match (packet.kind, to, entered) {
-            (packet::CONNECT, _, None) => self.connect(from, &packet, to),
-            (packet::EVENT, Some(to), Some(true)) => self.event(from, to, &packet, attachments),
-            (packet::DISCONNECT, Some(to), Some(_)) => {
+        let entered = to.filter(|it| self.entered.lock().contains(**it));
+        match (packet.kind, entered) {
+            (packet::CONNECT, None) => self.connect(from, &packet, to),
+            (packet::EVENT, Some(to)) => self.event(from, to, &packet, attachments),
+            (packet::DISCONNECT, Some(to)) => {
                 self.entered.lock().remove(to);
                 self.namespaces.left(from);
                 Ok(())
             }
             // Nobody asked.
-            (packet::ACK, _, Some(true)) | (packet::DISCONNECT, _, None) => Ok(()),
+            (packet::ACK, Some(_)) | (packet::DISCONNECT, None) => Ok(()),
             _ => Err(broken("out of turn")),
         }
     }
@@ -117,7 +110,7 @@ impl<N: Namespaces> Peer<N> {
         };
         let (session, entered) = (from.clone(), self.entered.clone());
         let welcome = self.namespaces.connect(from, to, auth);
-        self.entered.lock().insert(to, false);
+        self.entered.lock().insert(to);
         let begun = from.begin(async move {
             let Welcome { pid, then } = match welcome.await {
                 Ok(welcome) => welcome,
@@ -128,7 +121,6 @@ impl<N: Namespaces> Peer<N> {
             };
             let pid = pid.map(|it| format!(r#","pid":{}"#, quoted(&it))).unwrap_or_default();
             let body = format!(r#"{{"sid":"{}"{pid}}}"#, unguessable());
-            entered.lock().insert(to, true);
             session.send(&encode(packet::CONNECT, to, None, &body, &[]));
             then.await.map(|()| None)
         });
@@ -142,16 +134,14 @@ impl<N: Namespaces> Peer<N> {
         packet: &Packet<'_>,
         attachments: Vec<Vec<u8>>,
     ) -> Result<(), Close> {
-        let (name, args) = packet::event(packet.body).ok_or(broken("not an event"))?;
+        let (name, json) = packet::event(packet.body).ok_or(broken("not an event"))?;
         let id = packet.id;
-        let args = args.and_then(|it| if from.allow() { Ok(it) } else { Err(TOO_OFTEN) });
-        let begun = args.and_then(|json| {
+        let begun = if from.allow() {
             let answer = self.namespaces.event(from, to, &name, Args { json, attachments });
-            from.begin(async move {
-                let acknowledged = id.zip(answer.await);
-                Ok(acknowledged.map(|(id, args)| acknowledge(to, id, &args)))
-            })
-        });
+            from.begin(async move { Ok(id.zip(answer.await).map(|(id, args)| acknowledge(to, id, &args))) })
+        } else {
+            Err(TOO_OFTEN)
+        };
         if let Err(error) = &begun {
             // Where an answer is awaited the refusal is the answer.
             let args = |json| Args { json, ..Args::default() };

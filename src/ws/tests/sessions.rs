@@ -75,7 +75,7 @@ async fn the_last_word_never_falls_into_a_frame() {
 async fn a_stop_lets_nobody_in() {
     let place = Place::new(|_| ()).await;
     let (_session, mut peer) = place.enters(Protocol::SocketIo, 64 << 10).await;
-    place.sockets.heartbeat.send_away();
+    place.sockets.send_away();
     assert!(matches!(peer.hears().await, Heard::Other(text) if text.starts_with(r#"42["reconnect",{"after_ms":"#)));
     assert_eq!(peer.hears().await, Heard::Closed(Close::RESTART, "restart".into()));
     let refused = super::Session::open(&place.sockets, Protocol::Native, [127, 0, 0, 1].into());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::super::frames::Protocol;
-use super::super::topics::{Followed, Position};
+use super::super::topics::Position;
 use super::super::wire::Close;
 use super::{Heard, Peer, Place, STREAM, until};
 use crate::actors::kernel::streams::Audience;
@@ -55,7 +55,7 @@ async fn a_resume_joins_live_without_gap_or_repeat() {
                 let have = comes.told.entries.lock().len() as i64 - away;
                 let topics = comes.sockets.topics.clone();
                 let follow = comes.sockets.root.task("follow", async move {
-                    assert_eq!(topics.follow(&session, STREAM, at(have)).await, Ok(Followed::Live));
+                    assert_eq!(topics.follow(&session, STREAM, at(have)).await, Ok(()));
                 });
                 let last = resumes(&mut peer, have).await;
                 for seq in last + 1..last + 6 {
@@ -104,12 +104,12 @@ async fn a_position_that_means_nothing_is_told_so() {
         (Position { epoch: 1, seq: 99 }, "too_many"),
     ] {
         let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
-        assert_eq!(place.sockets.topics.follow(&session, STREAM, Some(have)).await, Ok(Followed::Reset));
+        assert_eq!(place.sockets.topics.follow(&session, STREAM, Some(have)).await, Ok(()));
         let Heard::Other(text) = peer.hears().await else { panic!("no word of it") };
         assert!(text.contains(&format!(r#""seq":400,"reason":"{why}""#)), "{text}");
     }
     let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
-    assert_eq!(place.sockets.topics.follow(&session, STREAM, at(100)).await, Ok(Followed::Live));
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, at(100)).await, Ok(()));
     assert_eq!(resumes(&mut peer, 100).await, 400);
 }
 
@@ -122,7 +122,7 @@ async fn a_node_that_lags_catches_up_with_what_its_client_has_heard_elsewhere() 
     // Committed by another node, whose word has not come yet.
     (0..5).for_each(|_| drop(place.told.commit("x")));
     let (second, mut late) = place.enters(Protocol::Native, 64 << 10).await;
-    assert_eq!(place.sockets.topics.follow(&second, STREAM, at(5)).await, Ok(Followed::Live));
+    assert_eq!(place.sockets.topics.follow(&second, STREAM, at(5)).await, Ok(()));
     assert_eq!(resumes(&mut late, 5).await, 5);
     for seq in 1..=5 {
         assert_eq!(early.hears().await, Heard::Entry(seq));
@@ -150,7 +150,7 @@ async fn a_store_that_fails_sends_clients_away_to_come_back() {
     assert_eq!(peer.hears().await, Heard::Closed(Close::STORE, "history_unavailable".into()));
     place.told.failing.store(0, Relaxed);
     let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
-    assert_eq!(place.sockets.topics.follow(&session, STREAM, at(2)).await, Ok(Followed::Live));
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, at(2)).await, Ok(()));
     assert_eq!(resumes(&mut peer, 2).await, 4);
 }
 
@@ -170,8 +170,8 @@ async fn a_history_that_was_replaced_is_not_told_on() {
 async fn who_follows_hears_values_and_the_last_of_many() {
     let place = Place::new(|_| ()).await;
     let (session, mut peer) = place.enters(Protocol::Native, 64 << 10).await;
-    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(Followed::Live));
-    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(Followed::Already));
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(()));
+    assert_eq!(place.sockets.topics.follow(&session, STREAM, None).await, Ok(()));
     assert_eq!(resumes(&mut peer, 0).await, 0);
     // No task runs between them, so they leave together.
     (0..100).for_each(|it| place.sockets.topics.volatile(STREAM, "views", &it.to_string()));
