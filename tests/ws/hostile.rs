@@ -36,6 +36,8 @@ async fn packets_out_of_shape_or_turn_are_closed() {
         "42{}",
         "42[]",
         "42[1]",
+        "42[\"connect\"]",
+        "42[\"disconnect\"]",
         "42[\"a\"",
         "42/custom,[\"a\"]",
         "42-1[\"a\"]",
@@ -66,6 +68,16 @@ async fn attachments_belong_to_their_packet() {
     socket.says(format!(r#"451-["message",{place}]"#)).await;
     socket.says(r#"42["message"]"#).await;
     assert_eq!(socket.ends().await, 1002, "text inside of a binary packet");
+    for body in [
+        r#"["message"]"#.to_owned(),
+        format!(r#"["message",{place},{place}]"#),
+        r#"["message",{"_placeholder":true,"num":7}]"#.to_owned(),
+    ] {
+        let mut socket = connected(server.address).await;
+        socket.says(format!("451-{body}")).await;
+        socket.sends(b"x").await;
+        assert_eq!(socket.ends().await, 1002, "{body}");
+    }
     let mut socket = connected(server.address).await;
     socket.says(format!(r#"452-["message",{place},{place}]"#)).await;
     socket.sends(&[0; 600_000]).await;

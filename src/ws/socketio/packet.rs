@@ -1,6 +1,7 @@
 //! Socket.IO's packets: kind, attachments, namespace, number of the acknowledgement, and JSON.
 
 use bytes::BytesMut;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::ws::frames::{Chunk, quoted};
@@ -9,6 +10,9 @@ use crate::ws::wire;
 /// The name of a namespace has at most so many bytes.
 const NAMESPACE_BYTES_MAX: usize = 128;
 const ATTACHMENTS_MAX: usize = 32;
+/// Names that clients and servers keep for themselves.
+const RESERVED: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// Enters a namespace.
 pub const CONNECT: u8 = b'0';
@@ -84,7 +88,24 @@ pub fn event(body: &str) -> Option<(String, String)> {
     let all: Vec<&RawValue> = serde_json::from_str(body).ok()?;
     let (name, args) = all.split_first()?;
     let args: Vec<_> = args.iter().map(|it| it.get()).collect();
-    Some((serde_json::from_str(name.get()).ok()?, args.join(",")))
+    let name: String = serde_json::from_str(name.get()).ok()?;
+    Some((name, args.join(","))).filter(|it| !RESERVED.contains(&&*it.0))
+}
+
+/// Whether every attachment has its place, and no place names one that is not there.
+pub fn has_places(body: &str, attachments: usize) -> bool {
+    fn places(value: &Value) -> Vec<Option<u64>> {
+        match value {
+            Value::Object(map) if map.get("_placeholder") == Some(&Value::Bool(true)) => {
+                vec![map.get("num").and_then(Value::as_u64)]
+            }
+            Value::Object(map) => map.values().flat_map(places).collect(),
+            Value::Array(all) => all.iter().flat_map(places).collect(),
+            _ => Vec::new(),
+        }
+    }
+    let found = serde_json::from_str(body).map(|it| places(&it)).unwrap_or_default();
+    found.len() == attachments && found.iter().all(|it| it.is_some_and(|it| it < attachments as u64))
 }
 
 /// A packet and its attachments as frames, with Engine.IO's mark of a message before it.

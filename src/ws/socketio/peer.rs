@@ -74,6 +74,9 @@ impl<N: Namespaces> Talk for Peer<N> {
             return Ok(());
         }
         drop(partial);
+        if packet.attachments > 0 && !packet::has_places(packet.body, packet.attachments) {
+            return Err(broken("attachments without their places"));
+        }
         let to = N::NAMES.iter().find(|it| **it == packet.namespace);
         let entered = to.filter(|it| self.entered.lock().contains(**it));
         match (packet.kind, entered) {
