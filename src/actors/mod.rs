@@ -60,11 +60,6 @@ use crate::storage::Storage;
 use crate::storage::health::Health;
 use crate::telemetry::Exposition;
 
-/// How often what uploads left behind is looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// When an upload that never ended is a leftover.
-const LEFTOVERS_LAST: Duration = Duration::from_secs(24 * 3_600);
-
 /// The tree, and the way into each of its parts.
 #[derive(Clone)]
 pub struct Actors {
@@ -125,7 +120,6 @@ impl Actors {
             // Boxed: it holds a question to every backend at once.
             async move { Box::pin(watched.watch(&health, &clock)).await }
         });
-        sweep_leftovers(&root, storage, clock);
         let keys = ApiKeys::start(&root, storage, config.auth.api_keys_max, clock).await?;
         let ways =
             Ways { auth: auth.clone(), profiles: profiles.clone(), conversations: conversations.clone(), committed };
@@ -175,20 +169,4 @@ impl Actors {
         one("folio_outbox_published_total", "counter", "Events that were confirmed.", relay.published.load(Relaxed));
         one("folio_outbox_parked_total", "counter", "Events that were refused for good.", relay.parked.load(Relaxed));
     }
-}
-
-/// Removes again and again what uploads left behind that never ended.
-fn sweep_leftovers(root: &Root, storage: &Storage, clock: &Clock) {
-    let (swept, beat) = (storage.objects.clone(), clock.clone());
-    root.keep("sweeps", move |_| {
-        let (swept, mut beat) = (swept.clone(), beat.every(SWEEP_EVERY));
-        async move {
-            loop {
-                beat.tick().await;
-                if let Err(error) = swept.sweep_leftovers(LEFTOVERS_LAST).await {
-                    tracing::warn!(event = "objects.sweep", %error, "leftovers of uploads stay for now");
-                }
-            }
-        }
-    });
 }

@@ -10,9 +10,9 @@ use folio::config::{DatabaseConfig, Loaded, Settings};
 use folio::error::Error;
 use folio::ids;
 use folio::storage::db::Db;
-use folio::storage::folder::Folder;
 use folio::storage::signing_keys::{self, SigningKey};
 
+use super::folder::Folder;
 use super::{Failure, causes_to_stderr, runtime, say, settled};
 
 /// How long a former key signs on, where a server has not heard of its successor yet.

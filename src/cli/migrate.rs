@@ -4,8 +4,8 @@
 
 use folio::config::{DatabaseConfig, Loaded};
 use folio::storage::db::Db;
-use folio::storage::folder::Folder;
 
+use super::folder::Folder;
 use super::{Failure, causes_to_stderr, runtime, say, settled};
 
 pub fn run(loaded: &Loaded) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 mod admin;
 mod config;
 mod doctor;
+mod folder;
 mod healthcheck;
 mod keys;
 mod mail;

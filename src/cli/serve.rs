@@ -6,12 +6,12 @@ use folio::Folio;
 use folio::clock::Clock;
 use folio::config::{Config, Loaded};
 use folio::http::{self, Listeners, Shell};
-use folio::storage::folder::Folder;
 use folio::telemetry::{self, Log};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::folder::Folder;
 use super::healthcheck::near;
 use super::{Failure, runtime, settled, tell};
 

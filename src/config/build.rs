@@ -19,10 +19,10 @@ impl Settings {
             database: self.database(),
             cache: self.cache(),
             bus: self.bus(),
-            broker: self
-                .amqp_url
-                .as_ref()
-                .map_or(BrokerConfig::Embedded, |it| BrokerConfig::RabbitMq { url: it.secret() }),
+            broker: self.amqp_url.as_ref().map_or(BrokerConfig::Embedded, |it| BrokerConfig::RabbitMq {
+                url: it.secret(),
+                exchange: "folio.events".to_owned(),
+            }),
             objects: self.objects(),
             search: self.search(),
             writer: WriterConfig {

@@ -200,6 +200,8 @@ pub enum BrokerConfig {
     RabbitMq {
         /// `amqp://user:password@host:port/vhost`.
         url: Secret,
+        /// Where events go to there.
+        exchange: String,
     },
 }
 

@@ -117,7 +117,8 @@ settings! {
     s3_region: String = "us-east-1", Rule::Any;
     /// How long the S3 server may take to answer a call.
     s3_answer_within: Duration = "10s", Rule::Within(100, HOUR);
-    /// How long the S3 server may keep silent while an object is sent or read.
+    /// How long the S3 server may keep silent while an object is read, and may take to store one, with a second more
+    /// for each 128 KiB.
     s3_transfer_within: Duration = "30s", Rule::Within(100, HOUR);
     /// An Elasticsearch or OpenSearch server, as http://user:password@host:9200. Without it the search index lies in
     /// the data folder.

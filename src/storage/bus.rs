@@ -23,11 +23,9 @@ use super::Probe;
 use super::redis::{CONNECT_WITHIN, PAUSE, Redis};
 use crate::clock::Clock;
 use crate::config::BusConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids;
 
-/// A larger hint is refused: say less, the reader looks into the database.
-pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Hints that wait for the slowest ear; it misses what is more.
 pub const WAITING_MAX: usize = 1_024;
 /// A connection on which nothing was heard for so long is asked whether it is there.
@@ -88,9 +86,6 @@ impl Bus {
 
     /// Tells every ear of the topic, on every node.
     pub async fn publish(&self, topic: &str, payload: Bytes) -> Result<()> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Error::TooLarge("a hint of this size"));
-        }
         let Some(redis) = &self.0.redis else {
             self.0.tell(topic, self.0.node, payload);
             return Ok(());
@@ -108,11 +103,6 @@ impl Bus {
         Ear { hints: self.0.ears.subscribe(), pattern: pattern.to_owned(), missed: *connected }
     }
 
-    /// Whether hints come through, as far as is known: if not, look into the database more often.
-    pub fn connected(&self) -> bool {
-        *self.0.connected.borrow()
-    }
-
     /// Brings the hints of a server to the ears of this node, for ever. Somebody has to await it.
     pub async fn listen(&self) -> Infallible {
         let Some(redis) = &self.0.redis else { return pending().await };
@@ -125,18 +115,12 @@ impl Bus {
         }
     }
 
-    /// Asks the backend how it is.
+    /// Asks the backend how it is, once hints come through: that is heard, not asked.
     pub async fn probe(&self) -> Result<Probe> {
-        match &self.0.redis {
-            None => Ok(super::in_process()),
-            Some(redis) => redis.probe().await,
-        }
-    }
-
-    /// Waits until hints come through.
-    pub async fn comes_through(&self) {
+        let Some(redis) = &self.0.redis else { return Ok(super::in_process()) };
         // It is never closed: the sender is here.
         let _ = self.0.connected.subscribe().wait_for(|connected| *connected).await;
+        redis.probe().await
     }
 }
 

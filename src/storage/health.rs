@@ -4,6 +4,7 @@
 //! and is never older than the last probe. A part goes down after three failures in a row and comes back with the
 //! first success.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ const FAILURES_MAX: u32 = 3;
 pub struct Health {
     clock: Clock,
     serving: AtomicBool,
-    /// Each part, and how often in a row it has failed.
-    parts: Mutex<Vec<(Check, u32)>>,
+    /// Each part by its name, and how often in a row it has failed.
+    parts: Mutex<BTreeMap<&'static str, (Check, u32)>>,
 }
 
 /// One part and how it is.
@@ -34,7 +35,7 @@ pub struct Check {
     pub name: &'static str,
     /// What fills its place, as `postgresql`; empty until it answered once.
     pub backend: &'static str,
-    /// `up`, `down`, or `unknown` until it was asked.
+    /// `up` or `down`.
     pub state: &'static str,
     /// Whether Folio can take no work without it.
     pub required: bool,
@@ -51,16 +52,13 @@ impl Health {
         Health { clock: clock.clone(), serving: AtomicBool::new(false), parts: Mutex::default() }
     }
 
-    /// Adds a part that is probed from now on.
-    pub fn add(&self, name: &'static str, required: bool) {
-        let check = Check { name, backend: "", state: "unknown", required, latency_ms: 0, since: self.clock.now() };
-        self.parts.lock().push((check, 0));
-    }
-
-    /// Notes what a probe said, and how long it took.
-    pub fn report(&self, name: &str, probe: &Result<Probe>, latency: Duration) {
+    /// Notes what a probe of a part said, and how long it took.
+    pub fn report(&self, name: &'static str, required: bool, probe: &Result<Probe>, latency: Duration) {
         let mut parts = self.parts.lock();
-        let Some((check, failures)) = parts.iter_mut().find(|it| it.0.name == name) else { return };
+        let (check, failures) = parts.entry(name).or_insert_with(|| {
+            // What never was up needs no patience.
+            (Check { name, backend: "", state: "", required, latency_ms: 0, since: self.clock.now() }, FAILURES_MAX)
+        });
         check.latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let problem = match probe {
             Ok(probe) => {
@@ -70,15 +68,13 @@ impl Health {
             Err(error) => Some(error.to_string()),
         };
         *failures = if problem.is_none() { 0 } else { failures.saturating_add(1) };
-        let state = match (*failures, check.state) {
-            (0, _) => "up",
-            // What never was up needs no patience.
-            (FAILURES_MAX.., _) | (_, "unknown") => "down",
-            (_, state) => state,
+        let state = match *failures {
+            0 => "up",
+            FAILURES_MAX.. => "down",
+            _ => check.state,
         };
         if state != check.state {
             (check.state, check.since) = (state, self.clock.now());
-            let required = check.required;
             match problem {
                 Some(problem) => {
                     tracing::warn!(event = "dependency.down", name, required, problem, "a part is gone");
@@ -114,6 +110,6 @@ impl Health {
 
     /// Every part and how it is.
     pub fn checks(&self) -> Vec<Check> {
-        self.parts.lock().iter().map(|it| it.0.clone()).collect()
+        self.parts.lock().values().map(|it| it.0.clone()).collect()
     }
 }

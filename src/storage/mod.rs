@@ -11,7 +11,6 @@ pub mod cache;
 pub mod conversations;
 pub mod db;
 pub mod exports;
-pub mod folder;
 pub mod health;
 pub mod import;
 pub mod last_seen;
@@ -36,7 +35,6 @@ pub mod writes;
 
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use tokio::time::{Instant, timeout};
 
 use self::broker::Broker;
@@ -49,10 +47,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// How often every part is looked at.
+/// How often a part is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Of how many looks one is at the objects too.
-const OBJECTS_ROUND: u32 = 5;
+/// How often the objects are: this look writes.
+const OBJECTS_EVERY: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -61,7 +59,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Probe {
     /// Its name, as `postgresql` or `files`.
     pub backend: &'static str,
-    /// Its version, in its own words.
+    /// Its version, in its own words; nothing where only a greeting tells it.
     pub version: String,
     /// What Folio needs to be allowed there, and whether it is.
     pub rights: Vec<(&'static str, bool)>,
@@ -103,9 +101,6 @@ impl Storage {
         if migrated.from != migrated.to {
             tracing::info!(event = "database.migrated", schema = migrated.to, "the database has a new form");
         }
-        for part in ["database", "cache", "bus", "broker", "objects"] {
-            health.add(part, part == "database");
-        }
         look(health, "database", db.probe()).await;
         Ok(Storage {
             cache: Cache::open(&config.cache, clock)?,
@@ -118,31 +113,29 @@ impl Storage {
 
     /// Looks at every part now and then, for ever, and reports what it finds; and listens to the other nodes.
     pub async fn watch(&self, health: &Health, clock: &Clock) {
-        // Whether hints come through is heard, not asked.
-        let bus = async || {
-            self.bus.comes_through().await;
-            self.bus.probe().await
-        };
-        let looks = async {
-            for round in 0_u32.. {
-                // Less often, because this look writes.
-                let objects = (round % OBJECTS_ROUND == 0).then(|| look(health, "objects", self.objects.probe()));
+        let reads = async {
+            loop {
                 tokio::join!(
                     look(health, "database", self.db.probe()),
                     look(health, "cache", self.cache.probe()),
-                    look(health, "bus", bus()),
+                    look(health, "bus", self.bus.probe()),
                     look(health, "broker", self.broker.probe()),
-                    OptionFuture::from(objects),
                 );
                 clock.sleep(LOOK_EVERY).await;
             }
         };
-        tokio::join!(looks, self.bus.listen());
+        let writes = async {
+            loop {
+                look(health, "objects", self.objects.probe()).await;
+                clock.sleep(OBJECTS_EVERY).await;
+            }
+        };
+        tokio::join!(reads, writes, self.bus.listen());
     }
 }
 
 async fn look(health: &Health, part: &'static str, probe: impl Future<Output = Result<Probe>>) {
     let began = Instant::now();
     let probe = timeout(PROBE_WITHIN, probe).await.unwrap_or(Err(Error::unavailable(part)));
-    health.report(part, &probe, began.elapsed());
+    health.report(part, part == "database", &probe, began.elapsed());
 }

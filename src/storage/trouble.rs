@@ -90,10 +90,7 @@ impl From<Trouble> for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
-        match Trouble::of(&error) {
-            Trouble::Defect => Error::internal(error),
-            _ => Trouble::from(error).into(),
-        }
+        Trouble::from(error).into()
     }
 }
 

@@ -66,6 +66,7 @@ fn every_real_server_is_found_well() {
         assert_eq!(finding["state"], "ok", "{finding}");
         let embedded = ["settings", "data folder", "disk", "mail"].contains(&finding["what"].as_str().unwrap());
         assert!(embedded || finding["version"].is_string() && finding["latency_ms"].is_number(), "{finding}");
+        assert!(finding["what"] != "broker" || finding["version"].as_str().unwrap().starts_with("3."), "{finding}");
     }
     assert!(place.names().is_empty());
 }

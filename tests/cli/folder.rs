@@ -11,10 +11,11 @@ use super::program::Place;
 fn a_first_start_needs_nothing_and_leaves_a_private_folder() {
     let place = Place::new();
     let serving = place.serve(&[]);
-    for (name, mode) in [("folio-data", 0o700), ("folio-data/secret", 0o600)] {
+    for (name, mode) in [("folio-data", 0o700), ("folio-data/secret", 0o600), ("folio-data/folio.lock", 0o600)] {
         assert_eq!(place.path(name).metadata().unwrap().permissions().mode() & 0o777, mode, "{name}");
     }
     let secret = fs::read_to_string(place.path("folio-data/secret")).unwrap();
+    assert_eq!(secret.trim().len(), 64);
     serving.signal(Signal::TERM);
     serving.end().with(0).hides(secret.trim());
     place.run(&["config", "show"]).with(0).hides(secret.trim());
@@ -32,6 +33,18 @@ fn a_second_process_on_one_folder_is_refused_until_the_first_has_ended() {
     first.signal(Signal::KILL);
     first.end();
     place.serve(&[]);
+}
+
+#[test]
+fn what_a_crash_left_of_a_secret_is_not_taken_for_one_and_a_whole_one_lasts() {
+    let place = Place::new();
+    let unfinished = place.write("folio-data/secret.unfinished", "half");
+    fs::set_permissions(&unfinished, Permissions::from_mode(0o600)).unwrap();
+    place.serve(&[]).signal(Signal::KILL);
+    let secret = fs::read_to_string(place.path("folio-data/secret")).unwrap();
+    assert!(secret.trim().len() == 64 && !unfinished.exists());
+    place.serve(&[]);
+    assert_eq!(fs::read_to_string(place.path("folio-data/secret")).unwrap(), secret);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What becomes of objects when the server of theirs, the way to it, or this process is gone.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::servers::Server;
 use crate::support::spawn;
-use crate::support::stores::{Kind, Store, bucket, bucket_at, find, open_s3, put, put_pieces, read};
+use crate::support::stores::{Kind, Store, bucket, bucket_at, open_s3, put, put_pieces, read};
 
 const GONE: Error = Error::unavailable("objects");
 
@@ -100,7 +99,7 @@ async fn a_read_that_is_cut_or_stalls_ends_with_an_error() {
         for mode in [Mode::Hang, Mode::Cut] {
             proxy.set(Mode::Pass);
             let objects = store.by_way_of(proxy.address, LONG, SHORT);
-            let mut body = find(&objects, "key", None).await.unwrap().body;
+            let mut body = objects.get("key", None).await.unwrap();
             body.next().await.unwrap().unwrap();
             proxy.set(mode);
             let rest: Vec<_> = body.collect().await;
@@ -117,7 +116,7 @@ async fn a_server_that_does_not_know_us_is_unavailable_and_says_so_to_a_probe() 
     config.secret = Secret::new("wrong".to_owned());
     let objects = open_s3(&config);
     assert_eq!(put(&objects, "key", "x").await, Err(GONE));
-    assert_eq!(objects.probe().await, Err(GONE));
+    assert_eq!(objects.probe().await.unwrap().missing(), Some("put"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,7 +172,7 @@ const CHILD_FOLDER: &str = "FOLIO_TEST_KILLED_FOLDER";
 #[ignore = "is the process that the next test kills"]
 async fn the_process_that_is_killed() {
     let folder = std::env::var(CHILD_FOLDER).expect("the test that kills says where");
-    let objects = files(Path::new(&folder), &Clock::system());
+    let objects = files(Path::new(&folder));
     for which in 0..=255_u8 {
         let body = stream::iter((0..64).map(move |at| {
             println!("{which} {at}");
@@ -187,9 +186,10 @@ async fn the_process_that_is_killed() {
 #[tokio::test]
 async fn a_process_that_is_killed_leaves_every_object_whole() {
     let folder = tempfile::TempDir::new().unwrap();
-    let clock = Clock::manual();
-    let objects = files(folder.path(), &clock);
-    let mut left = BTreeMap::new();
+    let objects = files(folder.path());
+    let arriving = folder.path().join("arriving");
+    let left = || std::fs::read_dir(&arriving).unwrap().count();
+    let mut most = 0;
     for round in 0..30 {
         let stored = kill_after(folder.path(), 20 + round * 9);
         let content = read(&objects, "a/key").await;
@@ -202,19 +202,17 @@ async fn a_process_that_is_killed_leaves_every_object_whole() {
             (Err(error), None) => assert_eq!(error, &Error::NotFound("object")),
             (Err(error), Some(_)) => panic!("it was confirmed, and is lost: {error}"),
         }
-        *left.entry(objects.sweep_leftovers(Duration::from_secs(3_600)).await.unwrap()).or_insert(0) += 1;
+        most = most.max(left());
         objects.delete("a/key").await.unwrap();
     }
-    assert_eq!(left, BTreeMap::from([(0, 30)]), "what is young may be somebody's who is still at work");
-    clock.advance(Duration::from_secs(7_200));
-    let swept = objects.sweep_leftovers(Duration::from_secs(3_600)).await.unwrap();
-    assert!((1..=30).contains(&swept), "each kill leaves at most one file: {swept}");
-    assert_eq!(std::fs::read_dir(folder.path().join("arriving")).unwrap().count(), 0);
+    assert_eq!(most, 1, "each kill leaves at most one file, and each start removes what it finds");
+    files(folder.path());
+    assert_eq!(left(), 0);
 }
 
-fn files(folder: &Path, clock: &Clock) -> Objects {
+fn files(folder: &Path) -> Objects {
     let config = ObjectsConfig::Files { dir: folder.to_owned() };
-    Objects::open(&config, &Secret::new("s".repeat(32)), clock).unwrap()
+    Objects::open(&config, &Secret::new("s".repeat(32)), &Clock::system()).unwrap()
 }
 
 /// Starts the process, kills it after so many lines, and gives what it confirmed last.

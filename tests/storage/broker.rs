@@ -33,7 +33,7 @@ macro_rules! on_all_brokers {
         mod rabbitmq {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let bench = super::Bench::rabbitmq(&super::server_url("TEST_AMQP_URL")).await;
+                let bench = super::Bench::rabbitmq(&super::server_url("TEST_AMQP_URL"), folio::clock::Clock::manual()).await;
                 super::$name(&bench).await;
                 bench.end().await;
             })*
@@ -50,7 +50,6 @@ on_all_brokers! {
     a_delivery_whose_workers_die_each_time_is_dead_in_the_end
     no_more_than_the_prefetch_are_open
     consumers_share_a_queue
-    a_name_that_no_server_keeps_is_refused
     the_backend_says_who_it_is
 }
 
@@ -222,16 +221,8 @@ async fn consumers_share_a_queue(bench: &Bench) {
     assert_eq!(seen.into_iter().collect::<HashSet<_>>().len(), 100);
 }
 
-async fn a_name_that_no_server_keeps_is_refused(bench: &Bench) {
-    let long = "x".repeat(300);
-    assert_eq!(bench.broker.publish(&[bench.event(&long, 1)]).await.unwrap_err().code(), "invalid");
-    assert_eq!(bench.broker.declare(&bench.queue(&long, &["#"])).await.unwrap_err().code(), "invalid");
-    assert_eq!(bench.broker.declare(&bench.queue("mail", &[&long])).await.unwrap_err().code(), "invalid");
-    assert_eq!(bench.broker.replay(&long, Uuid::from_u128(1)).await, Err(Error::NotFound("dead letter")));
-}
-
 async fn the_backend_says_who_it_is(bench: &Bench) {
     let probe = bench.broker.probe().await.unwrap();
-    assert!(probe.version.starts_with(|it: char| it.is_ascii_digit()), "{probe:?}");
+    assert!(["embedded", "rabbitmq"].contains(&probe.backend), "{probe:?}");
     assert!(probe.rights.iter().all(|it| it.1), "{probe:?}");
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use folio::clock::Clock;
 use folio::config::{BusConfig, Secret};
-use folio::storage::bus::{Bus, Ear, Heard, PAYLOAD_BYTES_MAX, WAITING_MAX};
+use folio::storage::bus::{Bus, Ear, Heard, WAITING_MAX};
 
 use crate::support::{server_url, soon, spawn, unique};
 
@@ -30,7 +30,6 @@ on_both_buses! {
     who_is_too_slow_hears_that_something_is_missing
     an_ear_that_is_gone_holds_up_nobody
     the_backend_says_who_it_is
-    what_is_too_large_is_refused
 }
 
 fn redis_config() -> BusConfig {
@@ -112,11 +111,6 @@ async fn the_backend_says_who_it_is(bus: Bus) {
     let probe = bus.probe().await.unwrap();
     assert!(probe.version.starts_with(|it: char| it.is_ascii_digit()), "{probe:?}");
     assert!(probe.rights.iter().all(|it| it.1), "{probe:?}");
-}
-
-async fn what_is_too_large_is_refused(bus: Bus) {
-    let refused = bus.publish("a", Bytes::from(vec![0; PAYLOAD_BYTES_MAX + 1])).await;
-    assert_eq!(refused.unwrap_err().code(), "too_large");
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ macro_rules! on_both_caches {
 }
 
 on_both_caches! {
-    what_was_put_is_found_until_its_time_is_over
+    what_was_loaded_is_found_until_its_time_is_over
     what_was_removed_is_gone
     a_removal_wins_over_a_load_that_began_before_it
     a_hundred_callers_load_once
@@ -54,28 +54,29 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-async fn what_was_put_is_found_until_its_time_is_over(cache: Cache, clock: Clock) {
+/// Keeps a value that is not there yet.
+async fn keep(cache: &Cache, key: &str, value: impl Into<Bytes>, ttl: Duration) {
+    let value = value.into();
+    assert_eq!(cache.get_or_load(key, ttl, async || Ok(value.clone())).await, Ok(value));
+}
+
+async fn what_was_loaded_is_found_until_its_time_is_over(cache: Cache, clock: Clock) {
     assert_eq!(cache.find("a").await, None);
-    cache.put("a", &bytes("1"), LONG).await;
-    cache.put("empty", &bytes(""), LONG).await;
-    cache.put("short", &bytes("2"), Duration::from_millis(80)).await;
+    keep(&cache, "a", "1", LONG).await;
+    keep(&cache, "short", "2", Duration::from_millis(80)).await;
     assert_eq!(cache.find("a").await, Some(bytes("1")));
-    assert_eq!(cache.find("empty").await, Some(bytes("")));
     clock.advance(Duration::from_millis(80));
     eventually("its time is over", async || cache.find("short").await.is_none()).await;
-    assert_eq!(cache.find("a").await, Some(bytes("1")));
-    cache.put("a", &bytes("3"), LONG).await;
-    assert_eq!(cache.find("a").await, Some(bytes("3")));
+    keep(&cache, "short", "3", LONG).await;
+    assert_eq!([cache.find("a").await, cache.find("short").await], [Some(bytes("1")), Some(bytes("3"))]);
     assert_eq!(cache.counts().failures.load(Ordering::Relaxed), 0);
 }
 
 async fn what_was_removed_is_gone(cache: Cache, _: Clock) {
-    cache.put("a", &bytes("1"), LONG).await;
+    keep(&cache, "a", "1", LONG).await;
     cache.remove("a").await.unwrap();
     cache.remove("never there").await.unwrap();
     assert_eq!(cache.find("a").await, None);
-    cache.put("a", &bytes("2"), LONG).await;
-    assert_eq!(cache.find("a").await, Some(bytes("2")));
 }
 
 async fn a_removal_wins_over_a_load_that_began_before_it(cache: Cache, _: Clock) {
@@ -136,9 +137,9 @@ async fn a_load_whose_caller_gives_up_is_taken_over(cache: Cache, _: Clock) {
 }
 
 async fn what_is_too_large_is_not_kept(cache: Cache, _: Clock) {
-    cache.put("a", &Bytes::from(vec![0; VALUE_BYTES_MAX]), LONG).await;
+    keep(&cache, "a", vec![0; VALUE_BYTES_MAX], LONG).await;
     assert!(cache.find("a").await.is_some());
-    cache.put("b", &Bytes::from(vec![0; VALUE_BYTES_MAX + 1]), LONG).await;
+    keep(&cache, "b", vec![0; VALUE_BYTES_MAX + 1], LONG).await;
     assert_eq!(cache.find("b").await, None);
 }
 
@@ -152,7 +153,7 @@ async fn the_backend_says_who_it_is(cache: Cache, _: Clock) {
 async fn memory_is_bounded_and_what_was_not_used_for_longest_goes_first() {
     let cache = Cache::open(&CacheConfig::Embedded { bytes_max: 100_000 }, &Clock::manual()).unwrap();
     for number in 0..1_000 {
-        cache.put(&number.to_string(), &Bytes::from(vec![0; 1_000]), LONG).await;
+        keep(&cache, &number.to_string(), vec![0; 1_000], LONG).await;
         assert!(cache.find("0").await.is_some() || number > 0, "it is used all the time");
     }
     eventually("most are gone", async || {

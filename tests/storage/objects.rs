@@ -10,18 +10,16 @@ use futures_util::future::{join_all, poll_immediate};
 use futures_util::{StreamExt, stream};
 
 use crate::on_both_stores;
-use crate::support::stores::{Kind, Store, find, put, put_pieces, read, read_range, upload};
+use crate::support::stores::{Kind, Store, put, put_pieces, read, read_range, upload};
 
 on_both_stores! {
     what_was_put_is_read_back_as_it_was
     an_empty_object_is_an_object
     a_range_gives_these_bytes_and_no_others
     a_large_object_is_one_object
-    keys_may_hold_spaces_and_any_letters
     a_key_and_a_key_below_it_are_two_objects
     what_is_no_key_is_refused
     a_body_that_is_too_large_leaves_what_was_there
-    a_body_must_be_as_long_as_announced
     a_body_that_fails_leaves_what_was_there
     a_put_that_is_dropped_leaves_nothing
     of_a_hundred_puts_of_one_key_one_wins_whole
@@ -32,12 +30,10 @@ on_both_stores! {
 
 async fn what_was_put_is_read_back_as_it_was(store: &Store) {
     let content = Bytes::from_static(b"Folio");
-    let new = Upload { key: "a/file", content_type: "image/png; x=\"y z\"", bytes: Some(5), bytes_max: 5 };
+    let new = Upload { key: "a/file", content_type: "image/png; x=\"y z\"", bytes_max: 5 };
     let stored = store.objects.put(new, stream::iter([Ok(content)])).await.unwrap();
     assert_eq!(stored.bytes, 5);
     assert_eq!(stored.sha256, "1f806ca9a02f0f793285d2f82d1bd46c085888ecec77506c39ea81226bd09d2f");
-    let found = find(&store.objects, "a/file", None).await.unwrap();
-    assert_eq!(found.bytes, 5);
     assert_eq!(read(&store.objects, "a/file").await.unwrap(), b"Folio");
     let other = put(&store.objects, "a/file", "other").await.unwrap();
     assert_ne!(other.sha256, stored.sha256);
@@ -48,18 +44,13 @@ async fn an_empty_object_is_an_object(store: &Store) {
     let stored = put_pieces(&store.objects, "empty", stream::empty()).await.unwrap();
     assert_eq!(stored.bytes, 0);
     assert_eq!(read(&store.objects, "empty").await.unwrap(), b"");
-    assert!(store.objects.get("empty", Some(0..u64::MAX)).await.unwrap().is_none());
 }
 
 async fn a_range_gives_these_bytes_and_no_others(store: &Store) {
     put(&store.objects, "digits", "0123456789").await.unwrap();
-    for (range, expected) in [(0..1, "0"), (3..6, "345"), (7..u64::MAX, "789"), (8..100, "89"), (0..100, "0123456789")]
-    {
+    for (range, expected) in [(0..1, "0"), (3..6, "345"), (7..10, "789"), (0..10, "0123456789")] {
         let found = read_range(&store.objects, "digits", Some(range.clone())).await.unwrap();
         assert_eq!(found, expected.as_bytes(), "{range:?}");
-    }
-    for range in [10..u64::MAX, 10..13, 3..3] {
-        assert!(store.objects.get("digits", Some(range.clone())).await.unwrap().is_none(), "{range:?}");
     }
 }
 
@@ -72,21 +63,6 @@ async fn a_large_object_is_one_object(store: &Store) {
     let part = 8 * 1024 * 1024 - 10..8 * 1024 * 1024 + 10;
     let found = read_range(&store.objects, "large", Some(part.clone())).await.unwrap();
     assert_eq!(found, content[part.start as usize..part.end as usize]);
-}
-
-async fn keys_may_hold_spaces_and_any_letters(store: &Store) {
-    let keys = ["a b+c%20d", "q?x=1&y#z", "très/日本語/🙂 .png", "=a/+b", "~'()*!,;:@$[]{}|^`\"<>"];
-    for key in keys {
-        put(&store.objects, key, key.to_owned()).await.unwrap_or_else(|error| panic!("{key}: {error}"));
-    }
-    for key in keys {
-        assert_eq!(read(&store.objects, key).await.unwrap(), key.as_bytes());
-    }
-    assert_eq!(store.keys().await, {
-        let mut keys = keys;
-        keys.sort_unstable();
-        keys
-    });
 }
 
 async fn a_key_and_a_key_below_it_are_two_objects(store: &Store) {
@@ -102,16 +78,13 @@ async fn a_key_and_a_key_below_it_are_two_objects(store: &Store) {
 }
 
 async fn what_is_no_key_is_refused(store: &Store) {
-    let (long, wide) = ("x".repeat(251), "é".repeat(42));
-    for key in ["", "/a", "a/", "a//b", ".", "a/../b", "..", "a/.", "a\\b", "a\0b", "a\nb", "\u{ffff}", &long, &wide] {
+    let long = "x".repeat(251);
+    for key in ["", "/a", "a/", "a//b", ".", "a/../b", "..", "a/.b", "a\\b", "a\0b", "a b", "a+b", "a%2eb", "ä", &long]
+    {
         let refusal = put(&store.objects, key, "x").await.unwrap_err();
         assert_eq!(refusal.code(), "invalid", "{key:?}");
         assert_eq!(read(&store.objects, key).await.unwrap_err().code(), "invalid");
         assert_eq!(store.objects.delete(key).await.unwrap_err().code(), "invalid");
-    }
-    for content_type in ["", "text/plain\r\nx: y", "täxt", &long] {
-        let new = Upload { content_type, ..upload("a") };
-        assert_eq!(store.objects.put(new, stream::empty()).await.unwrap_err().code(), "invalid");
     }
     assert_eq!(store.keys().await, [] as [String; 0]);
 }
@@ -121,19 +94,7 @@ async fn a_body_that_is_too_large_leaves_what_was_there(store: &Store) {
     let new = Upload { bytes_max: 9 * 1024 * 1024, ..upload("key") };
     let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[7; 65_536])));
     assert_eq!(store.objects.put(new, endless).await.unwrap_err().code(), "too_large");
-    let announced = Upload { bytes: Some(11), bytes_max: 10, ..upload("key") };
-    let unread = stream::repeat_with(|| panic!("a body that says it is too large is not even read"));
-    assert_eq!(store.objects.put(announced, unread).await.unwrap_err().code(), "too_large");
     assert_eq!(read(&store.objects, "key").await.unwrap(), b"before");
-}
-
-async fn a_body_must_be_as_long_as_announced(store: &Store) {
-    for announced in [3, 5] {
-        let new = Upload { bytes: Some(announced), ..upload("key") };
-        let refusal = store.objects.put(new, stream::iter([Ok(Bytes::from_static(b"four"))])).await.unwrap_err();
-        assert_eq!(refusal.code(), "malformed");
-    }
-    assert_eq!(read(&store.objects, "key").await, Err(Error::NotFound("object")));
 }
 
 async fn a_body_that_fails_leaves_what_was_there(store: &Store) {
@@ -227,7 +188,7 @@ async fn what_streams_through_is_not_gathered(store: &Store) {
     });
     assert_eq!(put_pieces(&store.objects, "large", body).await.unwrap().bytes, 64 * 1024 * 1024);
     assert_eq!(held.load(Ordering::SeqCst), 0);
-    let mut body = find(&store.objects, "large", None).await.unwrap().body;
+    let mut body = store.objects.get("large", None).await.unwrap();
     let mut bytes = 0;
     while let Some(piece) = body.next().await.transpose().unwrap() {
         assert!(piece.len() <= 1024 * 1024, "it comes in pieces");

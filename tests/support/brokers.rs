@@ -19,7 +19,7 @@ pub struct Bench {
     /// The broker.
     pub broker: Broker,
     clock: Clock,
-    /// What is kept beside a server; where there is one, time passes by itself.
+    /// What is kept beside a server.
     beside: Option<TempDir>,
     /// What queues and topics of this test begin with.
     pub name: String,
@@ -34,13 +34,14 @@ impl Bench {
     }
 
     /// On a server at this address.
-    pub async fn rabbitmq(url: &str) -> Bench {
-        let (name, clock, folder) = (unique("test"), Clock::system(), TempDir::new().unwrap());
+    pub async fn rabbitmq(url: &str, clock: Clock) -> Bench {
+        let (name, folder) = (unique("test"), TempDir::new().unwrap());
         let config =
             DatabaseConfig::Sqlite { path: folder.path().join("folio.db"), readers: 1, acquire_within: PATIENCE };
         let db = Db::open(&config).await.unwrap();
         db.migrate().await.unwrap();
-        let broker = Broker::with_server(&Secret::new(url.to_owned()), &name, &db, &clock).unwrap();
+        let config = BrokerConfig::RabbitMq { url: Secret::new(url.to_owned()), exchange: name.clone() };
+        let broker = Broker::open(&config, &db, &clock).unwrap();
         Bench { broker, clock, beside: Some(folder), name }
     }
 
@@ -76,11 +77,9 @@ impl Bench {
         (0..count).map(|number| self.event(topic, number)).collect()
     }
 
-    /// Lets time pass where a clock can be moved; elsewhere it passes by itself.
+    /// Lets time pass.
     pub fn pass(&self, time: Duration) {
-        if self.beside.is_none() {
-            self.clock.advance(time);
-        }
+        self.clock.advance(time);
     }
 
     /// Throws away what a server would keep.

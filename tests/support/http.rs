@@ -162,7 +162,10 @@ pub fn config(fresh: &Fresh, real: bool) -> Config {
         let (redis, prefix) = (Secret::new(server_url("TEST_REDIS_URL")), unique("test") + ":");
         config.cache = CacheConfig::Redis { url: redis.clone(), prefix: prefix.clone() };
         config.bus = BusConfig::Redis { url: redis, prefix };
-        config.broker = BrokerConfig::RabbitMq { url: Secret::new(server_url("TEST_AMQP_URL")) };
+        config.broker = BrokerConfig::RabbitMq {
+            url: Secret::new(server_url("TEST_AMQP_URL")),
+            exchange: "folio.events".to_owned(),
+        };
         config.objects = ObjectsConfig::S3(bucket("folio-behaviour", fresh.folder.path()));
     }
     config

@@ -54,7 +54,6 @@ impl Mail {
     pub fn start(root: &Root, db: &Db, config: &MailConfig, clock: &Clock, health: &Arc<Health>) -> Result<Mail> {
         let mail = Mail { written: Arc::default(), stats: Arc::default() };
         let Some(server) = Server::named(config)? else { return Ok(mail) };
-        health.add("mail", false);
         let post = Post {
             server,
             db: db.clone(),
@@ -184,6 +183,6 @@ impl Post {
 
     fn report(&self, looked: &mut Option<Moment>, seen: &Result<Probe>, began: Instant) {
         *looked = Some(self.clock.moment());
-        self.health.report("mail", seen, began.elapsed());
+        self.health.report("mail", false, seen, began.elapsed());
     }
 }

@@ -13,8 +13,8 @@ use clap::Subcommand;
 use folio::clock::Clock;
 use folio::config::{DatabaseConfig, Loaded, Settings};
 use folio::storage::db::Db;
-use folio::storage::folder::Folder;
 
+use super::folder::Folder;
 use super::{Failure, causes_to_stderr, runtime, settled, tell};
 
 #[derive(Subcommand)]

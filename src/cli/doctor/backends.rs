@@ -15,6 +15,7 @@ use folio::storage::bus::Bus;
 use folio::storage::cache::Cache;
 use folio::storage::db::Db;
 use folio::storage::objects::Objects;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -58,7 +59,16 @@ async fn cache(settings: &Settings, config: &Config) -> Finding {
 async fn bus(settings: &Settings, config: &Config) -> Finding {
     match &config.bus {
         BusConfig::Embedded => embedded("bus", "there is one node"),
-        open => ask("bus", &settings.redis_url, async { Bus::open(open, &Clock::system())?.probe().await }).await,
+        open => {
+            let probe = async {
+                let bus = Bus::open(open, &Clock::system())?;
+                tokio::select! {
+                    probe = bus.probe() => probe,
+                    never = bus.listen() => match never {},
+                }
+            };
+            ask("bus", &settings.redis_url, probe).await
+        }
     }
 }
 
@@ -72,7 +82,11 @@ async fn broker(settings: &Settings, config: &Config) -> Finding {
                 connections_max: 2,
                 acquire_within: Duration::from_secs(2),
             };
-            let probe = async { Broker::open(open, &Db::open(&nowhere).await?, &Clock::system())?.probe().await };
+            let probe = async {
+                let probe = Broker::open(open, &Db::open(&nowhere).await?, &Clock::system())?.probe().await?;
+                let version = timeout(CONNECT_WITHIN, rabbitmq(settings.amqp_url.as_ref())).await.ok().flatten();
+                Ok(Probe { version: version.unwrap_or_else(|| "of an unknown version".to_owned()), ..probe })
+            };
             ask("broker", &settings.amqp_url, probe).await
         }
     }
@@ -178,6 +192,21 @@ fn usual_port(scheme: &str) -> Option<u16> {
         "smtps" => Some(465),
         _ => None,
     }
+}
+
+/// The version, from what the server tells whoever greets it. The client library keeps it to itself.
+async fn rabbitmq(server: Option<&Server>) -> Option<String> {
+    let Server(url) = server.filter(|Server(url)| url.scheme() == "amqp")?;
+    let mut stream =
+        TcpStream::connect((url.host_str()?.trim_matches(['[', ']']), url.port().unwrap_or(5672))).await.ok()?;
+    stream.write_all(b"AMQP\0\0\x09\x01").await.ok()?;
+    let mut answer = vec![0; 4096];
+    let count = stream.read(&mut answer).await.ok()?;
+    // A field of a table: its name, `S` for a long string, four bytes of length, the text.
+    let mark = b"\x07versionS";
+    let at = answer[..count].windows(mark.len()).position(|it| it == mark)? + mark.len();
+    let (length, text) = answer[at..count].split_first_chunk::<4>()?;
+    String::from_utf8(text.get(..u32::from_be_bytes(*length) as usize)?.to_vec()).ok()
 }
 
 /// The port for search comes with search; until then its greeting tells name and version.

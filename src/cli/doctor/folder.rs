@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use folio::config::Settings;
-use folio::storage::folder::Folder;
 use rustix::fs::{Access, access, statvfs};
 
 use super::{Finding, State};
+use crate::cli::folder::Folder;
 
 /// With less than this, uploads and the log of the database soon find no room.
 const FREE_BYTES_LOW: u64 = 1 << 30;

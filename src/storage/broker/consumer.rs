@@ -4,13 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::inbox::{Inbox, Letter};
-use super::tables::{Fate, Tables};
+use super::inbox::Inbox;
+use super::tables::Tables;
 use super::{Broker, Dead, Event, Subscription};
-use crate::clock::Moment;
 use crate::error::Result;
 
 const ERROR_BYTES_MAX: usize = 1_000;
@@ -18,15 +16,13 @@ const ERROR_BYTES_MAX: usize = 1_000;
 /// left. What is published in this process is heard of at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Works off one queue. Dropping it gives back what it has not handed out.
+/// Works off one queue. Dropping it leaves to others what it has not handed out.
 #[derive(Debug)]
 pub struct Consumer {
     tables: Tables,
-    inbox: Option<Inbox>,
+    inbox: Inbox,
     subscription: Arc<Subscription>,
     places: Arc<Semaphore>,
-    declared: bool,
-    look_at: Moment,
 }
 
 /// One event to be worked off. Dropped without a word, it comes again.
@@ -38,22 +34,17 @@ pub struct Delivery {
     pub attempt: i64,
     tables: Tables,
     subscription: Arc<Subscription>,
-    /// Where it comes from a server.
-    letter: Option<Letter>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Consumer {
-    pub(super) fn new(broker: &Broker, mut subscription: Subscription) -> Consumer {
-        subscription.attempts_max = subscription.attempts_max.max(1);
-        subscription.prefetch = subscription.prefetch.max(1);
+    pub(super) fn new(broker: &Broker, subscription: Subscription) -> Consumer {
+        let subscription = Arc::new(subscription);
         Consumer {
             tables: broker.tables.clone(),
-            inbox: broker.server.as_ref().map(|server| Inbox::new(server, &subscription)),
-            places: Arc::new(Semaphore::new(subscription.prefetch.into())),
-            subscription: Arc::new(subscription),
-            declared: broker.server.is_some(),
-            look_at: Moment::default(),
+            inbox: Inbox::new(broker.server.clone(), &subscription),
+            places: Arc::new(Semaphore::new(subscription.prefetch.max(1).into())),
+            subscription,
         }
     }
 
@@ -62,10 +53,11 @@ impl Consumer {
     pub async fn next(&mut self) -> Delivery {
         loop {
             let place = self.places.clone().acquire_owned().await.expect("the places are never closed");
-            let (event, attempt, letter) = self.find().await;
+            let Dead { event, attempts: attempt, .. } = self.find().await;
             let (tables, subscription) = (self.tables.clone(), self.subscription.clone());
-            let delivery = Delivery { event, attempt, tables, subscription, letter, _place: place };
-            if attempt <= self.subscription.attempts_max {
+            let delivery = Delivery { event, attempt, tables, subscription, _place: place };
+            // The first attempt is always made.
+            if attempt <= self.subscription.attempts_max.max(1) {
                 return delivery;
             }
             // Nobody said a word about the last attempt. If this fails it comes again.
@@ -73,54 +65,38 @@ impl Consumer {
         }
     }
 
-    async fn find(&mut self) -> (Event, i64, Option<Letter>) {
+    async fn find(&mut self) -> Dead {
         let Tables { clock, changed, .. } = self.tables.clone();
         loop {
             // Registered before the look, so that no publish falls between.
             let changed = changed.notified();
-            let now = clock.moment();
-            if self.inbox.is_none() || now >= self.look_at {
-                match self.claim().await {
-                    Ok(Some(it)) => return (it.event, it.attempts, None),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, queue = self.subscription.queue, "a queue was not looked at"),
-                }
-                self.look_at = now.after(LOOK_EVERY);
+            match self.claim().await {
+                Ok(Some(found)) => return found,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, queue = self.subscription.queue, "a queue was not looked at"),
             }
-            if let Some(inbox) = &mut self.inbox {
-                inbox.open().await;
-            }
-            let served = self.inbox.is_some();
+            self.inbox.open().await;
             tokio::select! {
-                found = OptionFuture::from(self.inbox.as_mut().map(Inbox::next)), if served => {
-                    if let Some((event, attempt, letter)) = found.flatten() {
-                        return (event, attempt, Some(letter));
-                    }
-                }
-                () = changed => self.look_at = now,
-                () = clock.sleep(LOOK_EVERY) => if let Some(inbox) = &mut self.inbox {
-                    inbox.check(self.places.available_permits() + 1 == usize::from(self.subscription.prefetch)).await;
-                },
+                () = changed => {}
+                () = clock.sleep(LOOK_EVERY) => self.inbox.check().await,
+                () = self.inbox.fill() => {}
             }
         }
     }
 
     async fn claim(&mut self) -> Result<Option<Dead>> {
-        if !self.declared {
-            self.tables.declare(&self.subscription).await?;
-            self.declared = true;
-        }
+        self.inbox.empty(&self.tables).await?;
         self.tables.claim(&self.subscription.queue, self.subscription.lease).await
     }
 }
 
 impl Delivery {
-    /// It is done. If this fails it comes again; it also may when the connection is lost just now, unnoticed.
+    /// It is done. If this fails it comes again. Whoever finishes it finishes it, also when the lease has ended
+    /// meanwhile: the work is done.
     pub async fn done(self) -> Result<()> {
-        match &self.letter {
-            Some(letter) => letter.done().await,
-            None => self.tables.done(&self.subscription.queue, self.event.id).await,
-        }
+        let stmt = self.tables.db.write("DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2");
+        stmt.bind(self.subscription.queue.clone()).bind(self.event.id).execute().await?;
+        Ok(())
     }
 
     /// It failed: it comes again after a while, or is dead after the last attempt.
@@ -136,18 +112,13 @@ impl Delivery {
 
     /// Does long work and keeps the lease meanwhile: it is renewed three times in its length.
     pub async fn hold<F: Future>(&self, work: F) -> F::Output {
-        if self.letter.is_some() {
-            // A server waits for as long as the connection lasts.
-            return work.await;
-        }
         let lasts = self.subscription.lease;
         // The first third begins before the work does.
         let mut beat = self.tables.clock.every(lasts / 3);
         let renewing = async {
             loop {
                 beat.tick().await;
-                let fate = self.fate(Some(lasts), "");
-                if let Err(error) = self.tables.change(&self.subscription.queue, self.event.id, fate).await {
+                if let Err(error) = self.settle(Some(lasts), "").await {
                     tracing::warn!(%error, queue = self.subscription.queue, "a lease was not renewed");
                 }
             }
@@ -158,21 +129,18 @@ impl Delivery {
         }
     }
 
+    /// Says when it comes again, or that it does not; unless it is somebody else's by now.
     async fn settle(&self, after: Option<Duration>, why: &str) -> Result<()> {
-        let (queue, fate) = (self.subscription.queue.as_str(), self.fate(after, why));
-        let Some(letter) = &self.letter else { return self.tables.change(queue, self.event.id, fate).await };
-        // First the row, then the acknowledgement: whoever dies between them leaves two, not none.
-        self.tables.insert(&[(queue, &self.event)], fate).await?;
-        letter.done().await
-    }
-
-    fn fate<'a>(&self, after: Option<Duration>, why: &'a str) -> Fate<'a> {
         let now = self.tables.clock.now();
-        Fate {
-            ready_at: now + after.unwrap_or_default(),
-            attempts: self.attempt,
-            error: &why[..why.floor_char_boundary(ERROR_BYTES_MAX)],
-            died_at: after.is_none().then_some(now),
-        }
+        // PostgreSQL keeps no NUL in a text.
+        let why = why[..why.floor_char_boundary(ERROR_BYTES_MAX)].replace('\0', " ");
+        let stmt = self.tables.db.write(
+            "UPDATE queue_messages
+                SET ready_at = $1, error = $2, died_at = $3
+              WHERE queue = $4 AND event_id = $5 AND attempts = $6 AND died_at IS NULL",
+        );
+        let stmt = stmt.bind(now + after.unwrap_or_default()).bind(why).bind(after.is_none().then_some(now));
+        stmt.bind(self.subscription.queue.clone()).bind(self.event.id).bind(self.attempt).execute().await?;
+        Ok(())
     }
 }

@@ -1,112 +1,91 @@
-//! What a RabbitMQ server delivers from one queue, with an acknowledgement for each letter.
+//! The way from one queue of a RabbitMQ server into the tables.
 
-use std::sync::{Arc, Weak};
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use lapin::Acker;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
+use futures_util::StreamExt;
+use futures_util::stream::ReadyChunks;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use tokio::time::sleep;
 
-use super::rabbitmq::{GONE, Line, RabbitMq, step};
+use super::rabbitmq::{Line, RabbitMq, WINDOW, step};
+use super::tables::Tables;
 use super::{Event, Subscription};
 use crate::error::Result;
 
 /// The time between tries to reach a server that is away.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The way in from one queue.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    server: Arc<RabbitMq>,
-    subscription: Subscription,
-    live: Option<(lapin::Consumer, Arc<Line>)>,
-}
-
-/// A letter that the server waits to hear about. Dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Letter {
-    acker: Acker,
-    line: Weak<Line>,
+    server: Option<Arc<RabbitMq>>,
+    subscription: Arc<Subscription>,
+    live: Option<(ReadyChunks<lapin::Consumer>, Line)>,
+    /// What came and is not acknowledged.
+    letters: Vec<Delivery>,
 }
 
 impl Inbox {
-    pub fn new(server: &Arc<RabbitMq>, subscription: &Subscription) -> Inbox {
-        Inbox { server: server.clone(), subscription: subscription.clone(), live: None }
+    /// An inbox in which nothing ever lies where there is no server.
+    pub fn new(server: Option<Arc<RabbitMq>>, subscription: &Arc<Subscription>) -> Inbox {
+        Inbox { server, subscription: subscription.clone(), live: None, letters: Vec::new() }
     }
 
     /// Begins to consume, unless it did.
     pub async fn open(&mut self) {
-        if self.live.is_none() {
-            self.live = self.consume().await.ok();
+        if let (Some(server), None) = (&self.server, &self.live) {
+            self.live = self.consume(server).await.ok();
         }
     }
 
-    async fn consume(&self) -> Result<(lapin::Consumer, Arc<Line>)> {
-        self.server.declare(&self.subscription);
-        let line = self.server.line().await?;
+    async fn consume(&self, server: &RabbitMq) -> Result<(ReadyChunks<lapin::Consumer>, Line)> {
+        let (line, queue) = (server.line().await?, self.subscription.queue.as_str());
         let consumer = step(async {
-            self.server.topology(&line.channel, &self.subscription).await?;
-            line.channel.basic_qos(self.subscription.prefetch, BasicQosOptions::default()).await?;
-            let (queue, options) = (self.subscription.queue.as_str().into(), BasicConsumeOptions::default());
-            line.channel.basic_consume(queue, "".into(), options, FieldTable::default()).await
+            server.topology(&line.channel, queue, &self.subscription.topics).await?;
+            line.channel.basic_qos(WINDOW as u16, BasicQosOptions::default()).await?;
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            line.channel.basic_consume(queue.into(), "".into(), options, arguments).await
         });
-        Ok((consumer.await?, Arc::new(line)))
+        Ok((consumer.await?.ready_chunks(WINDOW), line))
     }
 
-    /// The next letter and which attempt it is; none when it has to be opened again. Giving up waiting loses nothing.
-    pub async fn next(&mut self) -> Option<(Event, i64, Letter)> {
-        let Some((consumer, line)) = &mut self.live else {
-            sleep(PAUSE).await;
-            return None;
+    /// Waits for something to lie in it, or for the time to open it again. Giving up waiting loses nothing.
+    pub async fn fill(&mut self) {
+        let (Some((letters, _)), []) = (&mut self.live, &*self.letters) else {
+            return if self.server.is_some() { sleep(PAUSE).await } else { pending().await };
         };
-        let line = Arc::downgrade(line);
         // It ends when the queue is deleted, and fails when the connection does.
-        let Some(Ok(delivery)) = consumer.next().await else {
-            self.live = None;
-            return None;
-        };
-        let Ok(event) = serde_json::from_slice(&delivery.data) else {
-            tracing::error!(queue = self.subscription.queue, "a message that is no event was thrown away");
-            let _ = delivery.acker.reject(BasicRejectOptions { requeue: false }).await;
-            return None;
-        };
-        let headers = delivery.properties.headers().as_ref();
-        let before = match headers.and_then(|it| it.inner().get("x-delivery-count")) {
-            Some(AMQPValue::LongLongInt(count)) => *count,
-            _ => 0,
-        };
-        Some((event, before + 1, Letter { acker: delivery.acker, line }))
+        match letters.next().await.map(|it| it.into_iter().collect()) {
+            Some(Ok(letters)) => self.letters = letters,
+            Some(Err::<_, lapin::Error>(_)) | None => self.live = None,
+        }
     }
 
     /// Gives up a channel by which none comes although letters wait. A server does not tell a consumer that its queue
     /// was deleted when the queue is made again at once; and one that hangs tells nothing at all.
-    pub async fn check(&mut self, none_is_open: bool) {
+    pub async fn check(&mut self) {
         let Some((_, line)) = &self.live else { return };
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = line.channel.queue_declare(self.subscription.queue.as_str().into(), passive, FieldTable::default());
-        if step(queue).await.map_or(true, |queue| none_is_open && queue.message_count() > 0) {
+        let (queue, passive) =
+            (self.subscription.queue.as_str(), QueueDeclareOptions { passive: true, ..Default::default() });
+        let queue = step(line.channel.queue_declare(queue.into(), passive, FieldTable::default())).await;
+        if queue.map_or(true, |queue| queue.message_count() > 0) {
             self.live = None;
         }
     }
-}
 
-impl Letter {
-    pub async fn done(&self) -> Result<()> {
-        // Else the connection it came by has ended: the server gives it to somebody again.
-        if step(self.acker.ack(BasicAckOptions::default())).await? { Ok(()) } else { Err(GONE) }
-    }
-}
-
-impl Drop for Letter {
-    fn drop(&mut self) {
-        // With the end of a connection the server takes back what came by it. The first poll hands it over. Of one that
-        // was answered nothing is sent.
-        if self.line.strong_count() > 0 {
-            let _ = self.acker.nack(BasicNackOptions { requeue: true, multiple: false }).now_or_never();
-        }
+    /// Moves what lies in it into the tables. Whoever dies before the acknowledgement leaves it on the server too.
+    pub async fn empty(&mut self, tables: &Tables) -> Result<()> {
+        let Some(last) = self.letters.last() else { return Ok(()) };
+        // What is no event was published by somebody else.
+        let events = self.letters.iter().filter_map(|it| serde_json::from_slice(&it.data).ok());
+        let (queue, events) = (self.subscription.queue.as_str(), Vec::<Event>::from_iter(events));
+        tables.insert(events.iter().map(|event| (queue, event)).collect()).await?;
+        // Else the connection it came by has ended, and it comes again.
+        let _ = step(last.acker.ack(BasicAckOptions { multiple: true })).await;
+        self.letters.clear();
+        Ok(())
     }
 }

@@ -1,26 +1,23 @@
-//! A RabbitMQ server: one topic exchange, and a quorum queue (which counts deliveries) for each of ours. What fails
-//! goes to the tables and waits or lies there.
+//! A RabbitMQ server: one topic exchange, and a quorum queue for each of ours.
 //!
 //! The topology is declared again before each publish, on the same channel and without waiting: a queue or exchange
 //! that was deleted is there again when the events arrive. A publish is mandatory and confirmed; when an event comes
 //! back although a declared queue wants it, the publish has failed. Who publishes and each who consumes has a connection
 //! of its own, since a server that runs out of memory stops reading from those that publish.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{Event, Subscription};
+use super::Event;
+use super::tables::{Queue, wants};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::storage::Probe;
@@ -28,16 +25,14 @@ use crate::storage::Probe;
 /// How long any one step may take.
 const WITHIN: Duration = Duration::from_secs(2);
 /// Events on their way at a time.
-const WINDOW: usize = 256;
+pub(super) const WINDOW: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct RabbitMq {
     url: Secret,
     exchange: String,
     /// Held while something is published: the client library pairs confirms and returns of one publisher only.
-    publisher: tokio::sync::Mutex<Option<Line>>,
-    known: Mutex<Vec<Subscription>>,
-    version: OnceLock<String>,
+    publisher: Mutex<Option<Line>>,
 }
 
 /// A connection with one channel. Whatever fails on it, or keeps silent, is its end.
@@ -52,14 +47,7 @@ impl RabbitMq {
     pub fn open(url: &Secret, exchange: &str) -> Result<RabbitMq> {
         let wrong = |_| Error::invalid("amqp_url", "is not the address of a RabbitMQ server");
         url.expose().parse::<AMQPUri>().map_err(wrong)?;
-        let (publisher, known, version) = Default::default();
-        Ok(RabbitMq { url: url.clone(), exchange: exchange.to_owned(), publisher, known, version })
-    }
-
-    pub fn declare(&self, subscription: &Subscription) {
-        let mut known = self.known.lock();
-        known.retain(|it| it.queue != subscription.queue);
-        known.push(subscription.clone());
+        Ok(RabbitMq { url: url.clone(), exchange: exchange.to_owned(), publisher: Mutex::default() })
     }
 
     pub async fn line(&self) -> Result<Line> {
@@ -72,18 +60,17 @@ impl RabbitMq {
     }
 
     /// Declares a queue and what leads into it. Nothing is waited for: a refusal closes the channel.
-    pub async fn topology(&self, channel: &Channel, subscription: &Subscription) -> lapin::Result<()> {
+    pub async fn topology(&self, channel: &Channel, queue: &str, topics: &str) -> lapin::Result<()> {
         self.declare_exchange(channel, true).await?;
         let durable = QueueDeclareOptions { durable: true, nowait: true, ..Default::default() };
         let mut quorum = FieldTable::default();
         quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        // Without a limit what is given back goes to the end of the queue. Ours counts before this one is reached.
+        // Without a limit what is given back goes to the end of the queue, and with the one of newer servers it is lost.
         quorum.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
-        let queue = subscription.queue.as_str();
         channel.queue_declare(queue.into(), durable, quorum).await?;
-        for topic in &subscription.topics {
+        for topic in topics.lines() {
             let (exchange, options) = (self.exchange.as_str().into(), QueueBindOptions { nowait: true });
-            channel.queue_bind(queue.into(), exchange, topic.as_str().into(), options, FieldTable::default()).await?;
+            channel.queue_bind(queue.into(), exchange, topic.into(), options, FieldTable::default()).await?;
         }
         Ok(())
     }
@@ -94,10 +81,9 @@ impl RabbitMq {
         channel.exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default()).await
     }
 
-    pub async fn publish(&self, events: &[Event]) -> Result<()> {
-        let known = self.known.lock().clone();
+    pub async fn publish(&self, queues: &[Queue], events: &[Event]) -> Result<()> {
         for window in events.chunks(WINDOW) {
-            if !self.published(async |channel| self.transmit(channel, &known, window).await).await? {
+            if !self.published(async |channel| self.transmit(channel, queues, window).await).await? {
                 return Err(GONE);
             }
         }
@@ -127,9 +113,9 @@ impl RabbitMq {
     }
 
     /// Publishes in one go, and tells whether everything is where it should be.
-    async fn transmit(&self, channel: &Channel, known: &[Subscription], events: &[Event]) -> lapin::Result<bool> {
-        for subscription in known {
-            self.topology(channel, subscription).await?;
+    async fn transmit(&self, channel: &Channel, queues: &[Queue], events: &[Event]) -> lapin::Result<bool> {
+        for (queue, topics) in queues {
+            self.topology(channel, queue, topics).await?;
         }
         let mut confirms = Vec::with_capacity(events.len());
         for event in events {
@@ -149,7 +135,7 @@ impl RabbitMq {
             // Which confirm a returned message hangs at is chance.
             if let Some(back) = confirm.take_message() {
                 let topic = back.delivery.routing_key.to_string();
-                kept &= !known.iter().any(|subscription| subscription.wants(&topic));
+                kept &= !queues.iter().any(|(_, topics)| wants(topics, &topic));
             }
         }
         Ok(kept)
@@ -161,29 +147,7 @@ impl RabbitMq {
             Err(error) if error.is_amqp_soft_error() => Ok(false),
             declared => declared.map(|()| true),
         });
-        let configure = configure.await?;
-        if let (None, Ok(Some(version))) = (self.version.get(), timeout(WITHIN, self.greeted()).await) {
-            let _ = self.version.set(version);
-        }
-        let version = self.version.get().map_or("unknown", String::as_str).to_owned();
-        Ok(Probe { backend: "rabbitmq", version, rights: vec![("configure", configure)] })
-    }
-
-    /// The version, from what the server tells whoever greets it. The client library keeps it to itself.
-    async fn greeted(&self) -> Option<String> {
-        let AMQPUri { scheme: AMQPScheme::AMQP, authority, .. } = self.url.expose().parse().ok()? else {
-            return None;
-        };
-        let mut stream = TcpStream::connect((&*authority.host, authority.port)).await.ok()?;
-        stream.write_all(b"AMQP\0\0\x09\x01").await.ok()?;
-        let mut answer = vec![0; 4096];
-        let count = stream.read(&mut answer).await.ok()?;
-        // A field of a table: its name, `S` for a long string, four bytes of length, the text.
-        let mark = b"\x07versionS";
-        let at = answer[..count].windows(mark.len()).position(|it| it == mark)? + mark.len();
-        let (length, text) = answer[at..count].split_first_chunk::<4>()?;
-        let text = text.get(..u32::from_be_bytes(*length) as usize)?;
-        String::from_utf8(text.to_vec()).ok()
+        Ok(Probe { backend: "rabbitmq", version: String::new(), rights: vec![("configure", configure.await?)] })
     }
 }
 

@@ -1,18 +1,16 @@
-//! Queues as tables of the database: where every event waits when there is no server, and where those wait that
-//! failed, to be tried again or to be looked at, when there is one.
+//! Queues as tables of the database: where every event waits to be worked off, to be tried again or to be looked at.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Broker, DEAD_LOOKED_AT_MAX, Dead, Event, Subscription, wants};
+use super::{Broker, Dead, Event, Subscription};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::storage::db::{Db, Engine, Stmt};
+use crate::storage::db::{Db, Engine};
 
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
@@ -22,25 +20,11 @@ pub(super) struct Tables {
     pub(super) changed: Arc<Notify>,
 }
 
-/// What is to become of an event in a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fate<'a> {
-    pub(super) ready_at: DateTime<Utc>,
-    pub(super) attempts: i64,
-    pub(super) error: &'a str,
-    pub(super) died_at: Option<DateTime<Utc>>,
-}
-
-impl Fate<'_> {
-    /// Binds attempts, the time, the error and the death. PostgreSQL keeps no NUL in a text.
-    fn bind<'q>(&self, stmt: Stmt<'q>) -> Stmt<'q> {
-        let stmt = stmt.bind(self.attempts).bind(self.ready_at);
-        stmt.bind(self.error.replace('\0', " ")).bind(self.died_at)
-    }
-}
+/// The name of a queue, and the patterns of topics that lead into it, a line each.
+pub(super) type Queue = (String, String);
 
 const INSERT: &str = "INSERT INTO queue_messages
-    (queue, event_id, topic, key, seq, kind, payload, created_at, attempts, ready_at, error, died_at)";
+    (queue, event_id, topic, key, seq, kind, payload, created_at, ready_at, attempts, error)";
 
 const CLAIM: &str = "UPDATE queue_messages
     SET attempts = attempts + 1, ready_at = $1
@@ -57,34 +41,31 @@ impl Tables {
             "INSERT INTO queues (name, topics) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET topics = excluded.topics",
         );
-        stmt.bind(subscription.queue.clone()).bind(subscription.topics.join("\n")).execute().await?;
+        stmt.bind(subscription.queue.clone()).bind(subscription.topics.clone()).execute().await?;
         Ok(())
     }
 
-    /// Every queue and the patterns that lead into it, a line each.
-    pub(super) async fn queues(&self) -> Result<Vec<(String, String)>> {
+    pub(super) async fn queues(&self) -> Result<Vec<Queue>> {
         Ok(self.db.sql("SELECT name, topics FROM queues").all().await?)
     }
 
-    pub(super) async fn publish(&self, events: &[Event]) -> Result<()> {
-        let queues = self.queues().await?;
-        let pairs = events.iter().flat_map(|event| queues.iter().map(move |(name, topics)| (name, topics, event)));
-        let rows: Vec<(&str, &Event)> = pairs
-            .filter(|(_, topics, event)| wants(topics.lines(), &event.topic))
-            .map(|(name, _, event)| (name.as_str(), event))
-            .collect();
-        if !rows.is_empty() {
-            self.insert(&rows, Fate { ready_at: self.clock.now(), attempts: 0, error: "", died_at: None }).await?;
-            self.changed.notify_waiters();
-        }
+    pub(super) async fn publish(&self, queues: &[Queue], events: &[Event]) -> Result<()> {
+        let pairs = events.iter().flat_map(|event| queues.iter().map(move |queue| (queue, event)));
+        let wanted = pairs.filter(|((_, topics), event)| wants(topics, &event.topic));
+        self.insert(wanted.map(|((name, _), event)| (name.as_str(), event)).collect()).await?;
+        self.changed.notify_waiters();
         Ok(())
     }
 
-    /// Adds what a queue does not have yet, in one transaction: a relay that starts again after a crash repeats itself.
-    pub(super) async fn insert(&self, rows: &[(&str, &Event)], fate: Fate<'_>) -> Result<()> {
-        let mut tx = self.db.begin().await?;
-        tx.insert_rows(INSERT, "ON CONFLICT (queue, event_id) DO NOTHING", 12, rows, |stmt, (queue, event)| {
-            fate.bind(event.bind(stmt.bind((*queue).to_owned())))
+    /// Adds what a queue does not have yet, in one transaction: a relay that starts again after a crash repeats itself,
+    /// and so does a server.
+    pub(super) async fn insert(&self, rows: Vec<(&str, &Event)>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (mut tx, now) = (self.db.begin().await?, self.clock.now());
+        tx.insert_rows(INSERT, "ON CONFLICT (queue, event_id) DO NOTHING", 11, &rows, |stmt, (queue, event)| {
+            event.bind(stmt.bind((*queue).to_owned())).bind(now).bind(0_i64).bind("")
         })
         .await?;
         Ok(tx.commit().await?)
@@ -102,24 +83,6 @@ impl Tables {
         // Every row: SQLite commits behind the last one.
         Ok(stmt.all().await?.pop())
     }
-
-    /// Whoever finishes it finishes it, also when the lease has ended meanwhile: the work is done.
-    pub(super) async fn done(&self, queue: &str, event: Uuid) -> Result<()> {
-        let stmt = self.db.write("DELETE FROM queue_messages WHERE queue = $1 AND event_id = $2");
-        stmt.bind(queue.to_owned()).bind(event).execute().await?;
-        Ok(())
-    }
-
-    /// Changes what is claimed, unless it is somebody else's by now.
-    pub(super) async fn change(&self, queue: &str, event: Uuid, fate: Fate<'_>) -> Result<()> {
-        let stmt = self.db.write(
-            "UPDATE queue_messages
-                SET ready_at = $4, error = $5, died_at = $6
-              WHERE queue = $1 AND event_id = $2 AND attempts = $3 AND died_at IS NULL",
-        );
-        fate.bind(stmt.bind(queue.to_owned()).bind(event)).execute().await?;
-        Ok(())
-    }
 }
 
 /// The dead letters.
@@ -133,7 +96,7 @@ impl Broker {
               ORDER BY id
               LIMIT $2",
         );
-        Ok(stmt.bind(queue.to_owned()).bind(limit.min(DEAD_LOOKED_AT_MAX) as i64).all().await?)
+        Ok(stmt.bind(queue.to_owned()).bind(limit as i64).all().await?)
     }
 
     /// Puts a dead letter into its queue again, as if it had never been tried.
@@ -157,4 +120,48 @@ impl Broker {
 
 fn found(changed: u64) -> Result<()> {
     if changed == 0 { Err(Error::NotFound("dead letter")) } else { Ok(()) }
+}
+
+/// Whether one of the patterns names a topic.
+pub(super) fn wants(patterns: &str, topic: &str) -> bool {
+    let topic = Vec::from_iter(topic.split('.'));
+    patterns.lines().any(|pattern| fits(&Vec::from_iter(pattern.split('.')), &topic))
+}
+
+fn fits(pattern: &[&str], topic: &[&str]) -> bool {
+    match (pattern, topic) {
+        ([], []) => true,
+        // It stands for no word at all, or for one and what it stands for behind that.
+        (["#", rest @ ..], _) => {
+            fits(rest, topic) || topic.split_first().is_some_and(|(_, topic)| fits(pattern, topic))
+        }
+        ([word, rest @ ..], [first, others @ ..]) => (*word == "*" || word == first) && fits(rest, others),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants;
+
+    #[test]
+    fn patterns_name_topics_as_a_topic_exchange_does() {
+        let yes = [
+            ("#", "a"),
+            ("#", "a.b.c"),
+            ("a.#", "a"),
+            ("a.#", "a.b.c"),
+            ("*.b", "a.b"),
+            ("#.c", "a.b.c"),
+            ("#.c", "c"),
+            ("a.*.c", "a.b.c"),
+            ("a.#.c", "a.c"),
+            ("a.b", "a.b"),
+            ("x\na.b", "a.b"),
+        ];
+        let no =
+            [("*", "a.b"), ("a.*", "a"), ("a.b", "a.b.c"), ("#.c", "a.b"), ("a", "b"), ("a.*.c", "a.c"), ("", "a")];
+        assert!(yes.iter().all(|(patterns, topic)| wants(patterns, topic)));
+        assert!(!no.iter().any(|(patterns, topic)| wants(patterns, topic)));
+    }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 
+use super::{MARK, MARK_FOR};
 use crate::clock::{Clock, Moment};
+use crate::error::Result;
 
 /// What an entry costs beside its bytes.
 const ENTRY_BYTES: usize = 128;
@@ -29,17 +31,19 @@ impl Embedded {
         Embedded { entries, clock: clock.clone() }
     }
 
-    pub fn find(&self, key: &str) -> Option<Bytes> {
-        self.entries.get(key).filter(|it| it.1 > self.clock.moment()).map(|it| it.0)
+    pub fn find(&self, key: &str) -> Result<Option<Bytes>> {
+        Ok(self.entries.get(key).filter(|it| it.1 > self.clock.moment()).map(|it| it.0))
     }
 
-    pub fn keep(&self, key: &str, entry: Bytes, ttl: Duration, unless_there: bool) {
+    pub fn keep(&self, key: &str, value: &Bytes, ttl: Duration) -> Result<()> {
         let now = self.clock.moment();
-        let entry = (entry, now.after(ttl));
-        if unless_there {
-            self.entries.entry_by_ref(key).or_insert_with_if(|| entry, |there| there.1 <= now);
-        } else {
-            self.entries.insert(key.to_owned(), entry);
-        }
+        let entry = || (value.clone(), now.after(ttl));
+        self.entries.entry_by_ref(key).or_insert_with_if(entry, |there| there.1 <= now);
+        Ok(())
+    }
+
+    pub fn remove(&self, key: &str) -> Result<()> {
+        self.entries.insert(key.to_owned(), (MARK.into(), self.clock.moment().after(MARK_FOR)));
+        Ok(())
     }
 }

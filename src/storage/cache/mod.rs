@@ -8,12 +8,11 @@
 //!   time to live: that bounds how long anything may be stale, so nothing is kept without one.
 //! - Of callers that miss one key at once, one loads and the others hear what it hears.
 //!
-//! To a backend an entry is one byte and the value; the mark of a removal is empty.
+//! To a backend the mark of a removal is an entry without bytes, so an empty value is not kept.
 
 mod embedded;
 mod redis;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -31,7 +30,7 @@ use crate::error::{Error, Result};
 /// How long a removal keeps loads that began before it from bringing the old value back.
 pub const MARK_FOR: Duration = Duration::from_secs(10);
 /// Removals that are remembered while the server is away.
-pub const UNSENT_MAX: usize = 10_000;
+pub const UNSENT_MAX: usize = 1_000;
 /// A larger value is not kept.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 const MARK: &[u8] = b"";
@@ -83,18 +82,13 @@ impl Cache {
     /// Finds a value.
     pub async fn find(&self, key: &str) -> Option<Bytes> {
         let found = match &self.0.backend {
-            Backend::Embedded(it) => Ok(it.find(key)),
+            Backend::Embedded(it) => it.find(key),
             Backend::Redis(it) => it.find(key).await,
         };
-        let found = self.tried(found).ok().flatten().filter(|entry| entry != MARK).map(|entry| entry.slice(1..));
+        let found = self.tried(found).ok().flatten().filter(|entry| entry != MARK);
         let counter = if found.is_some() { &self.0.counts.hits } else { &self.0.counts.misses };
         counter.fetch_add(1, Relaxed);
         found
-    }
-
-    /// Keeps a value for a time, over what was there.
-    pub async fn put(&self, key: &str, value: &Bytes, ttl: Duration) {
-        self.write(key, value, ttl, false).await;
     }
 
     /// Removes a value. An error says that it may still be seen by other nodes for a while.
@@ -102,26 +96,24 @@ impl Cache {
         // Whoever asks from now on does not join a load that began before.
         self.0.removals.fetch_add(1, Relaxed);
         self.tried(match &self.0.backend {
-            Backend::Embedded(it) => {
-                it.keep(key, Bytes::from_static(MARK), MARK_FOR, false);
-                Ok(())
-            }
+            Backend::Embedded(it) => it.remove(key),
             Backend::Redis(it) => it.remove(key).await,
         })
     }
 
     /// Finds a value, or loads and keeps it. What a load refuses is not kept: the next caller loads again.
-    pub async fn get_or_load<L, F>(&self, key: &str, ttl: Duration, load: L) -> Result<Bytes>
-    where
-        L: FnOnce() -> F,
-        F: Future<Output = Result<Bytes>>,
-    {
+    pub async fn get_or_load(
+        &self,
+        key: &str,
+        ttl: Duration,
+        load: impl AsyncFnOnce() -> Result<Bytes>,
+    ) -> Result<Bytes> {
         if let Some(found) = self.find(key).await {
             return Ok(found);
         }
         let load = self.0.loads.try_get_with((self.0.removals.load(Relaxed), key.to_owned()), async {
             let loaded = load().await?;
-            self.write(key, &loaded, ttl, true).await;
+            self.keep(key, &loaded, ttl).await;
             Ok(loaded)
         });
         // It is large, and a hit does without it.
@@ -141,18 +133,14 @@ impl Cache {
         }
     }
 
-    async fn write(&self, key: &str, value: &Bytes, ttl: Duration, loaded: bool) {
-        if value.len() > VALUE_BYTES_MAX || ttl < Duration::from_millis(1) {
+    async fn keep(&self, key: &str, value: &Bytes, ttl: Duration) {
+        if value == MARK || value.len() > VALUE_BYTES_MAX {
             return;
         }
-        let entry = [b"=", value.as_ref()].concat();
         // That it is not kept is counted, and nothing more.
         let _ = self.tried(match &self.0.backend {
-            Backend::Embedded(it) => {
-                it.keep(key, entry.into(), ttl, loaded);
-                Ok(())
-            }
-            Backend::Redis(it) => it.keep(key, &entry, ttl, loaded).await,
+            Backend::Embedded(it) => it.keep(key, value, ttl),
+            Backend::Redis(it) => it.keep(key, value, ttl).await,
         });
     }
 

@@ -9,8 +9,6 @@ use super::{MARK, MARK_FOR, UNSENT_MAX};
 use crate::error::{Error, Result};
 use crate::storage::redis::Redis;
 
-const SENT_AT_ONCE: usize = 500;
-
 /// Entries on a Redis server.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -33,13 +31,10 @@ impl Remote {
         Ok(found.map(Bytes::from))
     }
 
-    pub async fn keep(&self, key: &str, entry: &[u8], ttl: Duration, unless_there: bool) -> Result<()> {
+    pub async fn keep(&self, key: &str, value: &[u8], ttl: Duration) -> Result<()> {
         self.send_removals().await?;
         let mut question = redis::pipe();
-        question.cmd("SET").arg(self.redis.name(key)).arg(entry).arg("PX").arg(ttl.as_millis() as u64);
-        if unless_there {
-            question.arg("NX");
-        }
+        question.cmd("SET").arg(self.redis.name(key)).arg(value).arg("PX").arg(ttl.as_millis() as u64).arg("NX");
         self.redis.ask(question.ignore()).await
     }
 
@@ -62,17 +57,13 @@ impl Remote {
             return Ok(());
         }
         let _sending = self.sending.lock().await;
-        loop {
-            let names: Vec<String> = self.unsent.lock().iter().take(SENT_AT_ONCE).cloned().collect();
-            if names.is_empty() {
-                return Ok(());
-            }
-            let mut question = redis::pipe();
-            for name in &names {
-                question.cmd("SET").arg(name).arg(MARK).arg("PX").arg(MARK_FOR.as_millis() as u64).ignore();
-            }
-            self.redis.ask::<()>(&question).await?;
-            self.unsent.lock().drain(..names.len());
+        let names = self.unsent.lock().clone();
+        let mut question = redis::pipe();
+        for name in &names {
+            question.cmd("SET").arg(name).arg(MARK).arg("PX").arg(MARK_FOR.as_millis() as u64).ignore();
         }
+        self.redis.ask::<()>(&question).await?;
+        self.unsent.lock().drain(..names.len());
+        Ok(())
     }
 }

@@ -5,32 +5,31 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ::minio::s3::creds::StaticProvider;
-use ::minio::s3::error::{Error as S3Error, ValidationErr};
+use ::minio::s3::error::ValidationErr;
 use ::minio::s3::http::BaseUrl;
-use ::minio::s3::response::BucketExistsResponse;
-use ::minio::s3::response_traits::HasS3Fields;
 use ::minio::s3::types::{BucketName, Region, S3Api};
 use ::minio::s3::{MinioClient, MinioClientBuilder};
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE, SERVER};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tokio::fs::File;
 use tokio::time::timeout;
 
 use super::arriving::{Arrived, pieces, refused};
-use super::{Found, Upload};
+use super::{Body, Upload};
 use crate::clock::Clock;
 use crate::config::S3Config;
 use crate::error::{Error, Result};
 
 /// How long our own requests may be on their way, by a server's clock.
 const REQUEST_LASTS: Duration = Duration::from_secs(900);
+/// What a server takes in a second at the least, beside the time that every transfer has.
+const BYTES_PER_SECOND: u64 = 128 * 1024;
 const GONE: Error = Error::unavailable("objects");
 
 #[derive(Clone, Debug)]
@@ -39,7 +38,6 @@ pub(super) struct Bucket {
     http: Client,
     name: BucketName,
     config: Arc<S3Config>,
-    made: Arc<AtomicBool>,
     clock: Clock,
 }
 
@@ -56,58 +54,47 @@ impl Bucket {
             http: Client::builder().redirect(Policy::none()).build().map_err(Error::internal)?,
             name: BucketName::new(&config.bucket).map_err(wrong("bucket"))?,
             config: Arc::new(config.clone()),
-            made: Arc::default(),
             clock: clock.clone(),
         })
     }
 
-    /// The object is seen when all of it was taken. As long as the server takes something it may take its time.
+    /// The object is seen when all of it was taken.
     pub async fn put(&self, upload: &Upload<'_>, arrived: Arrived) -> Result<()> {
-        self.make().await?;
-        let taken = Arc::new(AtomicU64::new(0));
-        let (bytes, counted) = (arrived.bytes, taken.clone());
-        let content = pieces(File::open(&arrived.path).await.map_err(refused)?, bytes)
-            .inspect_ok(move |piece| _ = counted.fetch_add(piece.len() as u64, Relaxed));
-        let request = self.request(Method::PUT, upload.key).await?.header(CONTENT_TYPE, upload.content_type);
-        let mut sending = std::pin::pin!(request.header(CONTENT_LENGTH, bytes).body(Body::wrap_stream(content)).send());
-        let answer = loop {
-            match timeout(self.config.transfer_within, &mut sending).await {
-                Ok(answer) => break answer.map_err(|error| gone(&error.without_url()))?,
-                Err(_) if taken.swap(0, Relaxed) > 0 => {}
-                Err(_) => return Err(GONE),
+        let bytes = arrived.stored.bytes;
+        let within = self.config.transfer_within + Duration::from_secs(bytes / BYTES_PER_SECOND);
+        for _ in 0..2 {
+            let content = pieces(File::open(&arrived.path).await.map_err(refused)?, bytes);
+            let request = self.request(Method::PUT, upload.key).await?.header(CONTENT_TYPE, upload.content_type);
+            let request = request.header(CONTENT_LENGTH, bytes).body(reqwest::Body::wrap_stream(content));
+            match self.send(request, within).await {
+                // What is missing is the bucket, not what the caller asked for.
+                Err(Error::NotFound(_)) => self.make().await?,
+                answer => return answer.map(drop),
             }
-        };
-        match self.judge(answer).await {
-            Ok(_) => Ok(()),
-            // What is missing is the bucket, not what the caller asked for.
-            Err(Error::NotFound(_)) => Err(GONE),
-            Err(error) => Err(error),
         }
+        Err(GONE)
     }
 
-    pub async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Found>> {
-        let (mut request, ranged) = (self.request(Method::GET, key).await?, range.is_some());
+    pub async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Body> {
+        let (mut request, mut status) = (self.request(Method::GET, key).await?, StatusCode::OK);
         if let Some(Range { start, end }) = range {
-            request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
+            request = request.header(RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
+            status = StatusCode::PARTIAL_CONTENT;
         }
-        let answer = self.send(request).await?;
-        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            return Ok(None);
+        let answer = self.send(request, self.config.answer_within).await?;
+        if answer.status() != status {
+            return Err(GONE);
         }
-        let answer = self.judge(answer).await?;
-        let as_asked = ranged == (answer.status() == StatusCode::PARTIAL_CONTENT);
-        let bytes = answer.content_length().filter(|_| as_asked).ok_or(GONE)?;
         let pause_within = self.config.transfer_within;
         let body = stream::try_unfold(answer, move |mut answer| async move {
             let piece = timeout(pause_within, answer.chunk()).await.map_err(|_| GONE)?.map_err(|_| GONE)?;
             Ok(piece.map(|piece| (piece, answer)))
         });
-        Ok(Some(Found { bytes, body: body.boxed() }))
+        Ok(body.boxed())
     }
 
     pub async fn delete(&self, key: &str) -> Result<()> {
-        let answer = self.send(self.request(Method::DELETE, key).await?).await?;
-        match self.judge(answer).await {
+        match self.send(self.request(Method::DELETE, key).await?, self.config.answer_within).await {
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -117,30 +104,18 @@ impl Bucket {
         self.link(Method::GET, key, lasts, self.clock.now()).await
     }
 
-    /// The name that the server gives itself.
+    /// The name that the server gives itself, to whoever asks.
     pub async fn version(&self) -> Result<(&'static str, String)> {
-        let head = self.head().await?;
-        let name = head.headers().get(SERVER).and_then(|it| it.to_str().ok());
+        let asked = self.http.get(&self.config.endpoint).timeout(self.config.answer_within).send().await;
+        let answer = asked.map_err(|error| gone(&error.without_url()))?;
+        let name = answer.headers().get(SERVER).and_then(|it| it.to_str().ok());
         Ok(("s3", name.unwrap_or("unknown").to_owned()))
     }
 
+    /// Where another node was faster this fails, and the next put finds the bucket.
     async fn make(&self) -> Result<()> {
-        if !self.made.load(Relaxed) {
-            if !self.head().await?.exists() {
-                // Where another node was faster this fails, and the next put finds the bucket.
-                self.answer(async { self.client.create_bucket(&self.name)?.build().send().await }).await?;
-            }
-            self.made.store(true, Relaxed);
-        }
-        Ok(())
-    }
-
-    async fn head(&self) -> Result<BucketExistsResponse> {
-        self.answer(async { self.client.bucket_exists(&self.name)?.build().send().await }).await
-    }
-
-    async fn answer<T>(&self, call: impl Future<Output = Result<T, S3Error>>) -> Result<T> {
-        timeout(self.config.answer_within, call).await.map_err(|_| GONE)?.map_err(|error| gone(&error))
+        let made = async { self.client.create_bucket(&self.name)?.build().send().await };
+        timeout(self.config.answer_within, made).await.map_err(|_| GONE)?.map(drop).map_err(|error| gone(&error))
     }
 
     async fn link(&self, method: Method, key: &str, lasts: Duration, from: DateTime<Utc>) -> Result<String> {
@@ -154,27 +129,20 @@ impl Bucket {
         Ok(self.http.request(method, link))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response> {
-        let answer = timeout(self.config.answer_within, request.send()).await;
-        answer.map_err(|_| GONE)?.map_err(|error| gone(&error.without_url()))
-    }
-
-    /// An answer that is not what was asked for, in our words. Of its text only the code of S3 counts, which stands
-    /// near the beginning.
-    async fn judge(&self, mut answer: Response) -> Result<Response> {
+    /// An answer that is not what was asked for is an error in our words. Of its text only the code of S3 counts, which
+    /// stands near the beginning.
+    async fn send(&self, request: RequestBuilder, within: Duration) -> Result<Response> {
+        let answer = timeout(within, request.send()).await.map_err(|_| GONE)?;
+        let mut answer = answer.map_err(|error| gone(&error.without_url()))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let text = timeout(self.config.answer_within, answer.chunk()).await;
-        let text = text.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        let text = timeout(within, answer.chunk()).await.ok().and_then(Result::ok).flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         Err(match answer.status().as_u16() {
             404 => Error::NotFound("object"),
             507 => Error::Full,
             _ if text.contains("QuotaExceeded</Code>") => Error::Full,
-            _ if text.contains("<Code>EntityTooLarge</Code>") => {
-                Error::TooLarge("the content is larger than the server takes")
-            }
             status => gone(&format_args!("{status} {text}")),
         })
     }

@@ -9,9 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use folio::config::{Secret, weakness};
 use ring::rand::{SecureRandom, SystemRandom};
-
-use crate::config::{Secret, weakness};
 
 const TRIES: u32 = 10;
 const LOCK: &str = "folio.lock";
@@ -135,72 +134,4 @@ fn unusable(path: &Path, what: &str, error: &io::Error) -> Unusable {
         _ => error.to_string(),
     };
     Unusable(format!("{} {what}: {advice}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        path.metadata().unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn a_folder_and_its_secret_belong_to_their_owner_alone_and_last() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("folio-data");
-        let secret = Folder::claim(&path).unwrap().secret().unwrap();
-        assert_eq!((mode(&path), mode(&path.join(SECRET)), mode(&path.join(LOCK))), (0o700, 0o600, 0o600));
-        assert_eq!(secret.expose().len(), 64);
-        assert_eq!(Folder::claim(&path).unwrap().secret().unwrap(), secret);
-    }
-
-    #[test]
-    fn a_folder_is_held_once() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Folder::holder(folder.path()), None);
-        let held = Folder::claim(folder.path()).unwrap();
-        assert_eq!(Folder::holder(folder.path()), Some(Some(std::process::id())));
-        let refusal = Folder::claim(folder.path()).unwrap_err().to_string();
-        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
-        assert!(refusal.contains(&folder.path().display().to_string()), "{refusal}");
-        drop(held);
-        Folder::claim(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn what_a_crash_left_of_a_secret_is_not_taken_for_one() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(SECRET_UNFINISHED), "half").unwrap();
-        let held = Folder::claim(folder.path()).unwrap();
-        assert_eq!(held.secret().unwrap().expose().len(), 64);
-        assert!(!folder.path().join(SECRET_UNFINISHED).exists());
-    }
-
-    #[test]
-    fn an_empty_short_or_open_secret_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = Folder::claim(folder.path()).unwrap();
-        let path = folder.path().join(SECRET);
-        let good = "0123456789abcdef".repeat(4);
-        for (text, bits, why) in
-            [("", 0o600, "shorter"), ("short\n", 0o600, "shorter"), (good.as_str(), 0o644, "every user")]
-        {
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
-            let refusal = held.secret().unwrap_err().to_string();
-            assert!(refusal.contains(why), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_named_with_the_reason() {
-        let parent = tempfile::tempdir().unwrap();
-        std::fs::write(parent.path().join("file"), "").unwrap();
-        for (path, why) in [("missing/data", "above it"), ("file", "in the way"), ("file/data", "in the way")] {
-            let path = parent.path().join(path);
-            let refusal = Folder::claim(&path).unwrap_err().to_string();
-            assert!(refusal.contains(why) && refusal.contains(&path.display().to_string()), "{refusal}");
-        }
-    }
 }
