@@ -14,7 +14,7 @@ pub mod storage;
 pub mod telemetry;
 pub mod ws;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::actors::Actors;
@@ -45,7 +45,7 @@ pub struct Folio {
 impl Folio {
     /// Starts everything but the listening, in the order in which one part needs the other.
     pub async fn start(config: Config, clock: Clock, log: Log, routes: Routes) -> Result<Folio, MigrateError> {
-        let (health, description) = (Arc::new(Health::new(&clock)), OnceLock::new());
+        let health = Arc::new(Health::new(&clock));
         let storage = Storage::open(&config, &clock, &health).await?;
         let root = Root::start(clock.clone()).await?;
         let streams = StreamStore { db: storage.db.clone() };
@@ -55,7 +55,7 @@ impl Folio {
         let actors = Actors::start(root, &storage, &config, &clock, &health, audience).await?;
         let live = Live::start(&sockets, &actors, streams, config.writer.commit_within);
         let (config, profile_views) = (Arc::new(config), ProfileViews::default());
-        let handles = Handles { clock, config, health, actors, sockets, live, storage, profile_views, description };
+        let handles = Handles { clock, config, health, actors, sockets, live, storage, profile_views };
         let app = App::new(handles);
         let shell = Arc::new(Shell::new(app.clone(), routes, log));
         Ok(Folio { app, shell })

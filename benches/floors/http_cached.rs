@@ -17,7 +17,7 @@ use bytes::Bytes;
 use folio::Folio;
 use folio::clock::Clock;
 use folio::config::{Config, HttpConfig, LogFormat, RateLimitConfig, Secret, Settings};
-use folio::http::extract::{Number, Path};
+use folio::http::extract::Path;
 use folio::http::shell::Encoded;
 use folio::http::{Listeners, Policy};
 use folio::routes;
@@ -48,13 +48,13 @@ fn thing(id: i64) -> Thing {
 }
 
 #[utoipa::path(get, path = "/api/v1/things/{id}", responses((status = 200, body = Thing)))]
-async fn handled(Path(id): Path<Number>) -> Json<Thing> {
-    Json(thing(id.0))
+async fn handled(Path(id): Path<String>) -> Json<Thing> {
+    Json(thing(id.parse().unwrap_or_default()))
 }
 
 #[utoipa::path(get, path = "/api/v1/things/{id}/shown", responses((status = 200, body = Thing)))]
-async fn cached(Path(id): Path<Number>) -> Json<Thing> {
-    Json(thing(id.0))
+async fn cached(Path(id): Path<String>) -> Json<Thing> {
+    Json(thing(id.parse().unwrap_or_default()))
 }
 
 async fn bare_handled(axum::extract::Path(id): axum::extract::Path<i64>) -> Json<Thing> {

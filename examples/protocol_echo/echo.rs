@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use folio::error::Result;
 use folio::http::error::Refusal;
-use folio::http::shell::with;
+use folio::http::shell::{Handled, Run};
 use folio::http::{App, Policy, Routes};
 use folio::routes;
 use folio::ws::frames::Chunk;
@@ -97,6 +97,16 @@ async fn socket_io(
     request: Request,
 ) -> Result<Response, Refusal> {
     made.of(&app).1.clone().serve(request).await
+}
+
+/// Hands a handler what it works with along with each request.
+pub fn with<T: Clone + Send + Sync + 'static>([(described, run)]: [Handled; 1], made: &T) -> [Handled; 1] {
+    let made = made.clone();
+    let run: Run = Arc::new(move |mut request, app| {
+        request.extensions_mut().insert(made.clone());
+        run(request, app)
+    });
+    [(described, run)]
 }
 
 /// The two paths, beside other routes.

@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use self::account::{Account, Ways};
-use self::auth::{ApiKeys, Auth};
+use self::auth::{ApiKeys, Auth, Caller, KEY_PREFIX};
 use self::conversations::Conversations;
 use self::kernel::Root;
 use self::kernel::outbox::{Relay, RelayStats};
@@ -91,6 +91,11 @@ pub struct Actors {
 }
 
 impl Actors {
+    /// Tells whose token this is. Keys of services never stand for people.
+    pub fn identify(&self, token: &[u8], clock: &Clock) -> Result<Caller> {
+        if token.starts_with(KEY_PREFIX) { self.keys.identify(token, clock.now()) } else { self.auth.identify(token) }
+    }
+
     /// Starts the capabilities on a tree. What they commit they tell to the audience.
     pub async fn start(
         root: Root,

@@ -142,7 +142,7 @@ settings! {
     head_bytes_max: Bytes = "16KiB", Rule::Within(8 * KIB, MIB);
     /// Size of a request's body, where the route says nothing else.
     body_bytes_max: Bytes = "256KiB", Rule::Within(KIB, GIB);
-    /// How long a request's head may take to arrive.
+    /// How long a request's head may take to arrive, and its body after it.
     head_within: Duration = "10s", Rule::Within(100, HOUR);
     /// How long a request may take, where the route says nothing else.
     answer_within: Duration = "10s", Rule::Within(100, HOUR);

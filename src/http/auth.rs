@@ -1,7 +1,7 @@
 //! Registering, signing in, and whose token this is.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::cookies;
 use super::error::Refusal;
-use super::extract::{Body, Client, read_body, read_json};
+use super::extract::{Body, Client};
 use crate::actors::auth::tokens::Claims;
 use crate::actors::auth::{Login, Registered, Registration, Role, SignedIn, Who};
 use crate::error::{Error, Result};
@@ -215,7 +215,7 @@ pub(super) async fn verify_sent(State(app): State<App>, request: Request) -> Res
     if hyper::body::Body::is_end_stream(request.body()) {
         return Ok(verify(State(app), request).await?);
     }
-    let form: VerifyForm = read_json(&read_body(request).await?)?;
+    let Body(form) = Body::<VerifyForm>::from_request(request, &app).await?;
     Ok(view(&app, form.token.as_bytes())?)
 }
 

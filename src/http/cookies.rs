@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::error::Refusal;
 use super::extract::CurrentUser;
-use crate::actors::auth::Caller;
+use crate::actors::auth::{self, Caller};
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
 
@@ -128,8 +128,7 @@ pub(super) fn proof(app: &App, session: SessionId) -> String {
 }
 
 fn key(app: &App) -> hmac::Key {
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, app.config.secret.expose().as_bytes());
-    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, b"cross-site requests").as_ref())
+    auth::key(&app.config.secret, "cross-site requests")
 }
 
 /// Whether the page that asks is of this site. Browsers say so in one of two ways; who says neither is none.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -35,7 +36,7 @@ pub struct Refusal {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
     #[serde(skip)]
-    also: Option<Box<(HeaderName, HeaderValue)>>,
+    also: Option<Box<HeaderMap>>,
 }
 
 impl Refusal {
@@ -45,16 +46,15 @@ impl Refusal {
         Refusal { status, detail: detail.into(), code, request_id, fields, retry_after, also }
     }
 
-    /// The same, with one more header.
-    pub(crate) fn with(self, name: HeaderName, value: HeaderValue) -> Refusal {
-        Refusal { also: Some(Box::new((name, value))), ..self }
+    /// What was begun did not arrive in time.
+    pub(super) fn late(why: &'static str) -> Refusal {
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", why)
     }
 
-    /// One that the HTTP library has no words for.
-    pub(super) fn of_status(status: StatusCode) -> Refusal {
-        let too_large = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let code = if too_large { "head_too_large" } else { "malformed" };
-        Refusal::new(status, code, "the request cannot be understood")
+    /// The same, with one more header.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
+        self.also.get_or_insert_default().insert(name, value);
+        self
     }
 
     /// Writes the form and its headers.
@@ -66,9 +66,7 @@ impl Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some((name, value)) = self.also.as_deref() {
-            headers.insert(name, value.clone());
-        }
+        headers.extend(self.also.take().into_iter().flat_map(|it| *it));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -107,9 +105,7 @@ impl From<Error> for Refusal {
 /// The answer itself is empty: the shell finds the refusal in its extensions and writes the form.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        response.extensions_mut().insert(self);
-        response
+        (self.status, Extension(self)).into_response()
     }
 }
 

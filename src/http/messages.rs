@@ -1,5 +1,7 @@
 //! Messages over HTTP: say, read, change, take back, react, pin, draft.
 
+use std::num::ParseIntError;
+
 use axum::Json;
 use axum::extract::State;
 use hyper::StatusCode;
@@ -10,13 +12,26 @@ use uuid::Uuid;
 use super::App;
 use super::chat::one_of;
 use super::chat_views::Message;
-use super::extract::{Body, CurrentUser, IdempotencyKey, Number, Path, Query};
+use super::extract::{Body, CurrentUser, IdempotencyKey, Path, Query};
 use crate::actors::conversations::{Change, Conversations, History, Said};
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, UserId};
 
 const SIZE_DEFAULT: i64 = 50;
 const SIZE_MAX: i64 = 100;
+
+/// The place of a message, as part of a path.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Seq(i64);
+
+impl TryFrom<String> for Seq {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Seq, ParseIntError> {
+        text.parse().map(Seq)
+    }
+}
 
 /// Which part of the history.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -133,7 +148,7 @@ pub(crate) struct Edit {
 pub(super) async fn edit(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, Number)>,
+    Path((id, seq)): Path<(ConversationId, Seq)>,
     Body(to): Body<Edit>,
 ) -> Result<Json<Message>> {
     let (conversations, user) = (&app.actors.conversations, user.0.user);
@@ -147,7 +162,7 @@ pub(super) async fn edit(
 pub(super) async fn show(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, Number)>,
+    Path((id, seq)): Path<(ConversationId, Seq)>,
 ) -> Result<Json<Message>> {
     one(&app.actors.conversations, user.0.user, id, seq.0).await.map(Json)
 }
@@ -164,7 +179,7 @@ pub(crate) async fn one(conversations: &Conversations, user: UserId, id: Convers
 pub(super) async fn delete(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, Number)>,
+    Path((id, seq)): Path<(ConversationId, Seq)>,
 ) -> Result<StatusCode> {
     change(&app, user, id, Change::Delete { seq: seq.0 }).await
 }
@@ -176,7 +191,7 @@ pub(super) async fn delete(
 pub(super) async fn react(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq, emoji)): Path<(ConversationId, Number, String)>,
+    Path((id, seq, emoji)): Path<(ConversationId, Seq, String)>,
 ) -> Result<StatusCode> {
     change(&app, user, id, Change::React { seq: seq.0, emoji, on: true }).await
 }
@@ -188,7 +203,7 @@ pub(super) async fn react(
 pub(super) async fn unreact(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq, emoji)): Path<(ConversationId, Number, String)>,
+    Path((id, seq, emoji)): Path<(ConversationId, Seq, String)>,
 ) -> Result<StatusCode> {
     change(&app, user, id, Change::React { seq: seq.0, emoji, on: false }).await
 }
@@ -211,7 +226,7 @@ pub(super) async fn pins(
 pub(super) async fn pin(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, Number)>,
+    Path((id, seq)): Path<(ConversationId, Seq)>,
 ) -> Result<StatusCode> {
     change(&app, user, id, Change::Pin { seq: seq.0, on: true }).await
 }
@@ -222,7 +237,7 @@ pub(super) async fn pin(
 pub(super) async fn unpin(
     State(app): State<App>,
     user: CurrentUser,
-    Path((id, seq)): Path<(ConversationId, Number)>,
+    Path((id, seq)): Path<(ConversationId, Seq)>,
 ) -> Result<StatusCode> {
     change(&app, user, id, Change::Pin { seq: seq.0, on: false }).await
 }

@@ -15,7 +15,6 @@ mod health;
 mod keys;
 mod me;
 pub(crate) mod messages;
-mod metrics;
 mod openapi;
 pub mod page;
 mod presence;
@@ -28,17 +27,15 @@ mod sessions;
 pub mod shell;
 mod users;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub use profile_views::ProfileViews;
 pub use shell::{Listeners, Policy, Routes, Shell, serve};
 
-use self::shell::Encoded;
 use crate::actors::Actors;
-use crate::actors::auth::{Caller, KEY_PREFIX, Right};
+use crate::actors::auth::Right;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::Result;
 use crate::routes;
 use crate::storage::Storage;
 use crate::storage::health::Health;
@@ -66,23 +63,17 @@ pub struct Handles {
     pub storage: Storage,
     /// Profiles as they go out.
     pub profile_views: ProfileViews,
-    /// The description of every route; filled by the shell.
-    pub description: OnceLock<Arc<Encoded>>,
 }
 
 /// Every route on one screen.
 pub fn routes() -> Routes {
-    let mut routes = Routes::default();
-    (routes.identify, routes.rewrite) = (identify, seed_paths::rewrite);
-    live(talks(routes))
+    live(talks(Routes::default()))
         .add(Policy::PROBE, routes!(health::show))
         .add(Policy::PROBE, routes!(health::live))
         .add(Policy::PROBE, routes!(health::ready))
-        .add(Policy::OPERATION, routes!(metrics::show))
+        .add(Policy::OPERATION, routes!(health::metrics))
         .add(Policy::READ, routes!(openapi::show))
-        .ready(openapi::ready)
         .add(Policy::READ, routes!(openapi::page))
-        .add(Policy::READ, routes!(openapi::asset))
         .add(Policy::READ.of(Right::SeePeople), routes!(users::list))
         .add(Policy::READ.of(Right::SeePeople), routes!(users::show))
         .add(Policy::WRITE.of(Right::Own), routes!(profiles::show_own, profiles::replace_own, profiles::change_own))
@@ -157,12 +148,4 @@ fn live(routes: Routes) -> Routes {
         .add(Policy::POLLING, routes!(realtime::stock))
         .add(Policy::READ.of(Right::Own), routes!(realtime::events))
         .add(Policy::READ, routes!(realtime::description))
-}
-
-/// Tells whose token this is. Keys of services never stand for people.
-fn identify(app: &App, token: &[u8]) -> Result<Caller> {
-    if token.starts_with(KEY_PREFIX) {
-        return app.actors.keys.identify(token, app.clock.now());
-    }
-    app.actors.auth.identify(token)
 }

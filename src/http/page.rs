@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::extract::{About, read_query};
+use crate::actors::auth::key;
 use crate::error::{Error, Result};
 
 /// Items of a page where nothing is said.
@@ -32,8 +33,8 @@ pub struct Page<Filters = NoFilters> {
     pub size: usize,
     /// What the list is narrowed to.
     pub filters: Filters,
-    /// The place behind the page before, as it was encoded.
-    place: Option<Vec<u8>>,
+    /// Where it begins, as it was sent.
+    cursor: Option<String>,
     /// What signs the cursors of this list, for this caller.
     key: hmac::Key,
     now: i64,
@@ -74,8 +75,17 @@ impl<T> Paged<T> {
 impl<Filters> Page<Filters> {
     /// The place behind which this page begins; none for the first page.
     pub fn after<Place: DeserializeOwned>(&self) -> Result<Option<Place>> {
-        let read = |it: &Vec<u8>| serde_json::from_slice(it).map_err(|_| bad_cursor());
-        self.place.as_ref().map(read).transpose()
+        let why = "not a cursor of this list, or one that has ended: begin at the first page";
+        let refused = || Error::Invalid { code: "bad_cursor", fields: [("cursor".to_owned(), why.to_owned())].into() };
+        self.cursor.as_ref().map(|it| self.read(it).ok_or_else(refused)).transpose()
+    }
+
+    fn read<Place: DeserializeOwned>(&self, cursor: &str) -> Option<Place> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (tag, signed) = bytes.split_first_chunk::<32>()?;
+        hmac::verify(&self.key, signed, tag).ok()?;
+        let (place, ends): (Place, i64) = serde_json::from_slice(signed).ok()?;
+        (ends > self.now).then_some(place)
     }
 
     /// How many items to read: one more than are shown tells whether another page follows.
@@ -87,23 +97,10 @@ impl<Filters> Page<Filters> {
     pub fn answer<T, Place: Serialize>(&self, mut read: Vec<T>, place: impl FnOnce(&T) -> Place) -> Result<Paged<T>> {
         let more = read.len() > self.size;
         read.truncate(self.size);
-        let last = read.last().filter(|_| more).map(place);
-        let next = last.map(|it| serde_json::to_vec(&it).map(|it| self.sign(&it))).transpose();
-        Ok(Paged { items: read, next: next.map_err(Error::internal)? })
-    }
-
-    fn sign(&self, place: &[u8]) -> String {
-        let ends = self.now + LIVES_SECONDS;
-        let signed = [ends.to_be_bytes().as_slice(), place].concat();
-        BASE64_URL_SAFE_NO_PAD.encode([hmac::sign(&self.key, &signed).as_ref(), &signed].concat())
-    }
-
-    fn verify(&self, cursor: &str) -> Option<Vec<u8>> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (tag, signed) = bytes.split_first_chunk::<32>()?;
-        hmac::verify(&self.key, signed, tag).ok()?;
-        let (ends, place) = signed.split_first_chunk()?;
-        (i64::from_be_bytes(*ends) > self.now).then(|| place.to_vec())
+        let place = read.last().filter(|_| more).map(|it| serde_json::to_vec(&(place(it), self.now + LIVES_SECONDS)));
+        let signed = place.transpose().map_err(Error::internal)?;
+        let cursor = |it: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode([hmac::sign(&self.key, &it).as_ref(), &it].concat());
+        Ok(Paged { items: read, next: signed.map(cursor) })
     }
 }
 
@@ -124,16 +121,7 @@ impl<Filters: DeserializeOwned> FromRequestParts<App> for Page<Filters> {
         }
         let caller = About::of(parts).caller.map(|it| it.number()).unwrap_or_default();
         // A key for each list, caller and filters. Neither path nor filters hold a blank.
-        let scope = format!("cursor 3 {} {caller} {filters}", parts.uri.path());
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, app.config.secret.expose().as_bytes());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, scope.as_bytes()).as_ref());
-        let page = Page { size, filters: read_query(&filters)?, place: None, key, now: app.clock.now().timestamp() };
-        let place = cursor.map(|it| page.verify(&it).ok_or_else(bad_cursor)).transpose()?;
-        Ok(Page { place, ..page })
+        let key = key(&app.config.secret, &format!("cursor 4 {} {caller} {filters}", parts.uri.path()));
+        Ok(Page { size, filters: read_query(&filters)?, cursor, key, now: app.clock.now().timestamp() })
     }
-}
-
-fn bad_cursor() -> Error {
-    let why = "not a cursor of this list, or one that has ended: begin at the first page";
-    Error::Invalid { code: "bad_cursor", fields: [("cursor".to_owned(), why.to_owned())].into() }
 }

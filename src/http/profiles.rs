@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::App;
-use super::extract::{Body, CurrentUser, Path, Viewer};
+use super::extract::{self, Body, CurrentUser, Path};
 use super::profile_views::{OwnProfile, PublicProfile, View};
 use super::shell::Encoded;
 use crate::actors::auth::Caller;
@@ -24,6 +24,7 @@ use crate::ids::UserId;
 use crate::storage::profiles::{About, Contact, Link};
 
 type Shown = Extension<Arc<Encoded>>;
+type Asked = Extension<Arc<extract::About>>;
 
 /// A whole profile: what it does not name is emptied.
 #[derive(Deserialize, ToSchema)]
@@ -155,7 +156,7 @@ pub(super) async fn replace_own(
     headers: HeaderMap,
     Body(form): Body<ProfileForm>,
 ) -> Result<Shown> {
-    let seen = seen(&app, user, &headers, form.version).await?;
+    let seen = seen(&app, &user, &headers, form.version).await?;
     let profile = app.actors.users.change_profile(user.0.user, seen, form.into()).await?;
     Ok(app.profile_views.answer(&profile, View::Owner))
 }
@@ -169,7 +170,7 @@ pub(super) async fn change_own(
     headers: HeaderMap,
     Body(form): Body<ProfilePatch>,
 ) -> Result<Shown> {
-    let seen = seen(&app, user, &headers, form.version).await?;
+    let seen = seen(&app, &user, &headers, form.version).await?;
     let profile = app.actors.users.change_profile(user.0.user, seen, form.into()).await?;
     Ok(app.profile_views.answer(&profile, View::Owner))
 }
@@ -177,9 +178,13 @@ pub(super) async fn change_own(
 /// Shows a profile by its user's name. A former name leads to the present one for a while.
 #[utoipa::path(get, path = "/api/v1/profile/public/{username}", params(("username" = String, Path)),
     responses((status = 200, body = PublicProfile), (status = 308, description = "the name has changed")))]
-pub(super) async fn show_public(State(app): State<App>, viewer: Viewer, Path(name): Path<String>) -> Result<Response> {
+pub(super) async fn show_public(
+    State(app): State<App>,
+    Extension(about): Asked,
+    Path(name): Path<String>,
+) -> Result<Response> {
     Ok(match app.actors.profiles.get_by_name(&name).await? {
-        Named::Present(profile) => app.profile_views.answer(&profile, View::of(viewer.0.as_ref())).into_response(),
+        Named::Present(profile) => app.profile_views.answer(&profile, View::of(about.caller.as_ref())).into_response(),
         Named::Former(profile) => {
             let name = utf8_percent_encode(&profile.username, NON_ALPHANUMERIC);
             let location = format!("/api/v1/profile/public/{name}");
@@ -191,16 +196,20 @@ pub(super) async fn show_public(State(app): State<App>, viewer: Viewer, Path(nam
 /// Shows a profile by its user's id.
 #[utoipa::path(get, path = "/api/v1/profile/user/{id}", params(("id" = UserId, Path)),
     responses((status = 200, body = PublicProfile)))]
-pub(super) async fn show_by_id(State(app): State<App>, viewer: Viewer, Path(user): Path<UserId>) -> Result<Shown> {
+pub(super) async fn show_by_id(
+    State(app): State<App>,
+    Extension(about): Asked,
+    Path(user): Path<UserId>,
+) -> Result<Shown> {
     let profile = app.actors.profiles.get(user).await?;
-    Ok(app.profile_views.answer(&profile, View::of(viewer.0.as_ref())))
+    Ok(app.profile_views.answer(&profile, View::of(about.caller.as_ref())))
 }
 
 /// Shows a profile to another system that has a key.
 #[utoipa::path(get, path = "/api/v1/profile/external/{id}", params(("id" = UserId, Path)),
     responses((status = 200, body = PublicProfile)))]
-pub(super) async fn show_external(State(app): State<App>, viewer: Viewer, path: Path<UserId>) -> Result<Shown> {
-    show_by_id(State(app), viewer, path).await
+pub(super) async fn show_external(State(app): State<App>, asked: Asked, path: Path<UserId>) -> Result<Shown> {
+    show_by_id(State(app), asked, path).await
 }
 
 /// One's own profile, if it is near.
@@ -223,7 +232,7 @@ pub(super) fn named_ready(app: &App, caller: Option<&Caller>, path: &matchit::Pa
 }
 
 /// The version that a change was made on: as the body names it, or as the `ETag` does.
-async fn seen(app: &App, user: CurrentUser, headers: &HeaderMap, version: Option<i64>) -> Result<i64> {
+async fn seen(app: &App, user: &CurrentUser, headers: &HeaderMap, version: Option<i64>) -> Result<i64> {
     if !headers.contains_key(header::IF_MATCH) {
         return version.ok_or_else(|| Error::invalid("version", "must be the version that was read"));
     }

@@ -5,17 +5,15 @@
 //! A line gives a service's path and the one it stands for; the forms follow by rule. The shell asks here when no route
 //! takes a request, and routes again with what it gets: what stands for a path that nobody serves yet is answered 501.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
-
-use hyper::Method;
 
 /// A line: the service behind the proxy (`-`: none), methods, the path at the service, and what it stands for.
 const TABLE: &str = include_str!("seed_paths.txt");
 
 static PATHS: LazyLock<matchit::Router<&str>> = LazyLock::new(|| {
     let mut router = matchit::Router::new();
-    for (path, canonical) in rows().flat_map(|row| forms(row).map(move |it| (it, row[3]))).collect::<BTreeMap<_, _>>() {
+    for (path, canonical) in all().map(|(_, path, canonical)| (path, canonical)).collect::<BTreeMap<_, _>>() {
         router.insert(path, canonical).expect("the forms of two lines are the same path or none of both");
     }
     router
@@ -30,15 +28,11 @@ pub fn rewrite(path: &str) -> Option<String> {
     Some(parts.collect::<Vec<_>>().join("/"))
 }
 
-/// Every path of every seed with each of its methods, as the seeds write it and in all other forms.
-pub fn all() -> HashSet<(Method, String)> {
-    let methods = |row: [&'static str; 4]| row[1].split(',').filter_map(|it| it.parse::<Method>().ok());
-    rows().flat_map(|row| forms(row).flat_map(move |path| methods(row).map(move |it| (it, path.clone())))).collect()
-}
-
-fn rows() -> impl Iterator<Item = [&'static str; 4]> {
-    let row = |line: &'static str| Vec::from_iter(line.split_whitespace()).try_into().ok();
-    TABLE.lines().map(move |line| row(line).expect("a line of the table has four words"))
+/// Every path of every seed in all its forms: the methods it takes there, the path, and the one it stands for.
+pub fn all() -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    let row = |line: &'static str| Vec::from_iter(line.split_whitespace()).try_into();
+    let rows = TABLE.lines().map(move |line| row(line).expect("a line of the table has four words"));
+    rows.flat_map(|row: [&str; 4]| forms(row).map(move |it| (row[1], it, row[3])))
 }
 
 /// The paths of one line: as it is, canonical, versioned, and behind the proxy with the service's name twice and once.
@@ -57,7 +51,7 @@ mod tests {
     #[test]
     fn no_path_has_two_meanings() {
         let mut meant = BTreeMap::new();
-        for (path, canonical) in rows().flat_map(|row| forms(row).map(move |it| (it, row[3]))) {
+        for (_, path, canonical) in all() {
             assert_eq!(*meant.entry(path.clone()).or_insert(canonical), canonical, "{path}");
         }
     }

@@ -127,10 +127,10 @@ impl Upgrade {
 
     /// Answers the handshake; the session gets the socket once the answer has gone, and says what waits.
     pub(crate) fn converse<T: Talk>(self, session: Arc<Session>, talk: Arc<T>) -> Response {
-        self.take_over(move |taken| async move {
+        self.take_over(move |(stream, early)| async move {
             let reader = Reader::new(session.sockets.config.message_bytes_max);
-            if session.attach(taken.stream).is_ok() {
-                socket::converse(session, talk, reader, taken.early.to_vec()).await;
+            if session.attach(stream).is_ok() {
+                socket::converse(session, talk, reader, early.to_vec()).await;
             }
         })
     }

@@ -113,15 +113,9 @@ async fn endless() -> Response {
 
 #[utoipa::path(get, path = "/test/echo", responses((status = 101)))]
 async fn echo(_: CurrentUser, upgrade: Upgrade) -> Response {
-    upgrade.take_over(|taken| async move {
-        let (stream, early, mut stopping) = (taken.stream, taken.early.to_vec(), taken.stopping);
-        let mut socket = WebSocketStream::from_partially_read(stream, early, Side::Server, None).await;
-        loop {
-            let heard = tokio::select! {
-                heard = socket.next() => heard,
-                () = async { _ = stopping.wait_for(|it| *it).await } => return socket.close(None).await.unwrap_or(()),
-            };
-            let Some(Ok(message)) = heard else { return };
+    upgrade.take_over(|(stream, early)| async move {
+        let mut socket = WebSocketStream::from_partially_read(stream, early.to_vec(), Side::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
             if message.is_text() && socket.send(message).await.is_err() {
                 return;
             }
@@ -151,12 +145,6 @@ pub fn routes() -> Routes {
         b"ada" => Ok(person(1)),
         b"bob" => Ok(person(2)),
         _ => Err(Error::Unauthenticated("the token is not valid")),
-    };
-    routes.rewrite = |path| match path {
-        "/old/make" => Some("/api/v1/things".into()),
-        "/old/search" => Some("/api/v1/search".into()),
-        "/old/list" => Some("/test/list".into()),
-        it => it.strip_prefix("/old/").map(|id| format!("/api/v1/things/{id}")),
     };
     routes
 }

@@ -108,16 +108,3 @@ async fn limits_hold_for_handshakes_too() {
     assert_eq!(refused.status(), 429);
     server.end().await;
 }
-
-#[tokio::test]
-async fn a_stop_is_told_to_every_session_and_waits_for_its_goodbye() {
-    let mut server = Server::start(routes(), |_| ()).await;
-    let mut socket = connect(server.address, &[TOKEN]).await.unwrap();
-    socket.send(Message::text("still here")).await.unwrap();
-    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("still here"));
-    server.begin_to_stop();
-    assert!(socket.next().await.unwrap().unwrap().is_close(), "the session said goodbye");
-    drop(socket);
-    server.stopped().await;
-    server.end().await;
-}

@@ -12,7 +12,6 @@ use folio::actors::auth::{Person, Role};
 use folio::actors::kernel::streams::Audience;
 use folio::error::{Error, Result};
 use folio::http::error::Refusal;
-use folio::http::shell::with;
 use folio::http::{App, Policy, Routes};
 use folio::ids::{SessionId, StreamId, UserId};
 use folio::routes;
@@ -33,6 +32,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::echo::with;
 use crate::support::streams::happens;
 
 /// Answers requests: `say` appends to a stream, `wait` never ends, anything else is unknown.

@@ -187,7 +187,7 @@ impl Auth {
 }
 
 /// A key of its own for each use, made of the one secret.
-fn key(secret: &Secret, for_what: &str) -> hmac::Key {
+pub(crate) fn key(secret: &Secret, for_what: &str) -> hmac::Key {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, for_what.as_bytes()).as_ref())
 }

@@ -1,14 +1,16 @@
-//! The way out: a handler runs under deadline and panic guard, and every answer gets what all answers have.
+//! The way out: a handler runs under deadline and panic guard, or its answer is kept already as the bytes that go out;
+//! every answer gets what all answers have.
 
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, Either, Full, Limited};
@@ -16,25 +18,26 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
+use ring::digest;
+use serde::Serialize;
 use tokio::time::timeout;
 
-use super::encoded::{Encoded, GZIP_DYNAMIC_BYTES, gzip};
-use super::head::About;
+use super::Shell;
+use super::head::{About, hex, number, text};
+use super::limits::describe;
 use super::routes::{Operation, Route};
-use super::{Shell, hex};
 use crate::error::Error;
 use crate::http::error::Refusal;
 use crate::telemetry::{traced, under};
 
 /// Room for what every answer has is made once.
 const COMMON_HEADERS: usize = 14;
+/// Below it a compressed answer saves no packet.
+const GZIP_BYTES_MIN: usize = 1024;
+/// Answers made anew for each request are compressed in the request's time: above these bounds it pays, below it is
+/// bounded to about a millisecond.
+const GZIP_DYNAMIC_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=128 * 1024;
 const CONTENT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, traceparent, retry-after, etag, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
-);
-const ALLOWED: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, if-match, if-none-match, idempotency-key, traceparent, x-request-id",
-);
 
 /// What is there already goes out as it is; a handler's body is in a box.
 pub(super) type Sent = Either<Full<Bytes>, Body>;
@@ -49,14 +52,11 @@ pub(super) fn handle(
     let shell = &about.link.shell;
     let route = &shell.routes.all[about.route.expect("a request reaches a handler through its route")];
     let within = route.policy.answer_within.unwrap_or(shell.app.config.http.answer_within);
-    let (app, body) = match body.is_end_stream() {
-        true => (shell.app.clone(), Body::empty()),
-        false => (shell.app.clone(), Body::new(Limited::new(body, shell.body_bytes_max(route)))),
-    };
-    about.body_read.store(body.is_end_stream(), Relaxed);
+    let (app, bytes_max) = (shell.app.clone(), shell.body_bytes_max(route));
+    let body = if body.is_end_stream() { Body::empty() } else { Body::new(Limited::new(body, bytes_max)) };
     let about = Arc::new(about);
     parts.extensions.insert(about.clone());
-    let answer = traced(about.trace(), (operation.run)(Request::from_parts(parts, body), app));
+    let answer = traced(about.trace, (operation.run)(Request::from_parts(parts, body), app));
     async move {
         let answered = {
             let _flying = about.link.shell.traffic.in_flight.hold();
@@ -67,32 +67,24 @@ pub(super) fn handle(
                 Poll::Pending => Box::pin(timeout(within, answer)).await,
             }
         };
-        let refusal = match answered {
-            Ok(Ok(mut response)) => match response.extensions_mut().remove::<Refusal>() {
-                Some(refusal) => refusal,
-                None => {
-                    let response = match response.extensions_mut().remove::<Arc<Encoded>>() {
-                        Some(encoded) => encoded.answer(&about, HeaderMap::with_capacity(COMMON_HEADERS)),
-                        None => compressed(&about, response).await.map(Either::Right),
-                    };
-                    return about.close(None, response).map(|body| kept(body, about));
-                }
-            },
-            Ok(Err(_panic)) => under(about.trace(), || Error::internal("a handler panicked").into()),
-            Err(_) if !about.body_read.load(Relaxed) => late("the body took too long to arrive"),
-            Err(_) => Error::Deadline.into(),
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(_panic)) => under(about.trace, || Error::internal("a handler panicked").into_response()),
+            Err(_late) => Error::Deadline.into_response(),
         };
-        about.refuse(refusal, HeaderMap::with_capacity(COMMON_HEADERS))
-    }
-}
-
-/// A streamed answer keeps its connection busy until hyper has taken it whole, or dropped it.
-fn kept(body: Sent, about: Arc<About>) -> Sent {
-    match body {
-        Either::Right(body) if body.size_hint().exact().is_none() => {
-            Either::Right(Body::new(body.map_frame(move |frame| (frame, &about).0)))
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            return about.refuse(refusal, HeaderMap::with_capacity(COMMON_HEADERS));
         }
-        body => body,
+        let response = match response.extensions_mut().remove::<Arc<Encoded>>() {
+            Some(encoded) => encoded.answer(&about, HeaderMap::with_capacity(COMMON_HEADERS)),
+            None => compressed(&about, response).await.map(Either::Right),
+        };
+        let response = about.close(None, response);
+        match response.body().size_hint().exact() {
+            Some(_) => response,
+            // A streamed answer keeps its connection busy until hyper has taken it whole, or dropped it.
+            None => response.map(|body| Either::Right(Body::new(body.map_frame(move |frame| (frame, &about).0)))),
+        }
     }
 }
 
@@ -110,10 +102,12 @@ impl About {
         headers.reserve(COMMON_HEADERS);
         self.link.shell.dress(self.id(), self.origin.as_ref(), headers);
         if let Some(quota) = self.quota {
-            quota.describe(headers);
+            describe(quota, headers);
         }
-        if let Some(traceparent) = self.traceparent() {
-            headers.insert(const { HeaderName::from_static("traceparent") }, traceparent);
+        if self.traced {
+            let ours = format!("00-{:032x}-{:016x}-01", self.trace, self.number as u64);
+            headers
+                .extend(HeaderValue::try_from(ours).map(|it| (const { HeaderName::from_static("traceparent") }, it)));
         }
         self.record(status, code, size);
         response
@@ -130,7 +124,7 @@ impl Shell {
             headers.append(header::VARY, const { HeaderValue::from_static("origin") });
             if let Some(origin) = origin.filter(|it| self.allows_origin(it)) {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-                headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+                headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, const { HeaderValue::from_static("*") });
             }
         }
         headers.insert(const { HeaderName::from_static("x-request-id") }, id);
@@ -139,13 +133,14 @@ impl Shell {
     /// A whole refusal as bytes, for a client that the HTTP library does not serve, or not any more. Nobody knows
     /// which page it is from; the first of those that may call can read it.
     pub(super) fn raw(&self, refusal: Refusal) -> Vec<u8> {
-        let (status, id, mut headers) = (refusal.status, hex(self.number()), HeaderMap::new());
+        let (status, code, id, mut headers) = (refusal.status, refusal.code, hex(number()), HeaderMap::new());
         let body = refusal.write(&id, &mut headers);
         let reader = self.app.config.http.origins.first().and_then(|it| HeaderValue::from_str(it).ok());
         self.dress(id, reader.as_ref(), &mut headers);
         headers.insert(header::CONTENT_LENGTH, body.len().into());
         headers.insert(header::CONNECTION, const { HeaderValue::from_static("close") });
         self.traffic.unmatched.record(status, Duration::ZERO);
+        *self.traffic.refused.lock().entry(code).or_default() += 1;
         let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
         for (name, value) in &headers {
             out.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
@@ -154,35 +149,90 @@ impl Shell {
     }
 }
 
-pub(super) fn late(why: &'static str) -> Refusal {
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", why)
+/// An answer kept as the bytes that go out: encoded once, compressed once, named by its hash.
+pub struct Encoded {
+    plain: Bytes,
+    gzip: Option<Bytes>,
+    etag: HeaderValue,
+    cache_control: HeaderValue,
+}
+
+impl Encoded {
+    /// Encodes a value as JSON.
+    pub fn json(value: &impl Serialize, cache_control: &'static str) -> Encoded {
+        let plain = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
+        let hash = digest::digest(&digest::SHA256, &plain);
+        let hash = u128::from_be_bytes(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes"));
+        Encoded {
+            gzip: (plain.len() >= GZIP_BYTES_MIN).then(|| gzip(&plain, 6)),
+            // Weak, so that it names the plain and the compressed form alike.
+            etag: HeaderValue::from_str(&format!("W/\"{hash:032x}\"")).expect("hex is header text"),
+            cache_control: HeaderValue::from_static(cache_control),
+            plain,
+        }
+    }
+
+    /// Whether `If-Match` or `If-None-Match` names this answer, or any.
+    pub(in crate::http) fn is_named_by(&self, line: &HeaderValue) -> bool {
+        let bare = |it: &str| it.trim().trim_start_matches("W/").as_bytes() == &self.etag.as_bytes()[2..];
+        line == "*" || text(line).split(',').any(bare)
+    }
+
+    /// Answers out of memory. The request's header map becomes the answer's: hyper keeps it for the connection's next
+    /// request, so none is allocated.
+    pub(super) fn answer(&self, about: &About, mut headers: HeaderMap) -> Response<Sent> {
+        headers.clear();
+        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
+        if self.gzip.is_some() {
+            headers.insert(header::VARY, const { HeaderValue::from_static("accept-encoding") });
+        }
+        if about.known.as_ref().is_some_and(|it| self.is_named_by(it)) {
+            return respond(StatusCode::NOT_MODIFIED, headers, Bytes::new());
+        }
+        headers.insert(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
+        let small = self.gzip.as_ref().filter(|_| about.gzip);
+        if small.is_some() {
+            headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
+        }
+        respond(StatusCode::OK, headers, small.unwrap_or(&self.plain).clone())
+    }
+}
+
+/// Compresses; a low level where a request waits for it.
+fn gzip(bytes: &[u8], level: u32) -> Bytes {
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::new(level));
+    // Writing into a Vec cannot fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default().into()
 }
 
 /// Makes an answer smaller, where that pays, costs little and was asked for.
-async fn compressed(about: &About, response: Response<Body>) -> Response<Body> {
-    let (headers, size) = (response.headers(), response.body().size_hint().exact().unwrap_or(0));
+async fn compressed(about: &About, mut response: Response<Body>) -> Response<Body> {
+    let (size, headers) = (response.body().size_hint().exact().unwrap_or(0), response.headers_mut());
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let plain = kind.starts_with(b"application/json") || kind.starts_with(b"text/");
     if !GZIP_DYNAMIC_BYTES.contains(&size) || !plain || headers.contains_key(header::CONTENT_ENCODING) {
         return response;
     }
-    let (mut parts, mut body) = response.into_parts();
-    parts.headers.append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
+    headers.append(header::VARY, const { HeaderValue::from_static("accept-encoding") });
     if about.gzip {
+        headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
+        headers.remove(header::CONTENT_LENGTH);
         // A body of known size is there already: nothing is waited for, and nothing can fail.
-        let plain = body.collect().await.map(|it| it.to_bytes()).unwrap_or_default();
-        parts.headers.insert(header::CONTENT_ENCODING, const { HeaderValue::from_static("gzip") });
-        parts.headers.remove(header::CONTENT_LENGTH);
-        body = gzip(&plain, 1).into();
+        let plain = std::mem::take(response.body_mut()).collect().await.map(|it| it.to_bytes()).unwrap_or_default();
+        *response.body_mut() = gzip(&plain, 1).into();
     }
-    Response::from_parts(parts, body)
+    response
 }
 
+/// What may be sent is what is asked for: it is the origin that counts.
 pub(super) fn preflight(route: &Route, mut headers: HeaderMap) -> Response<Sent> {
-    let allow = route.allow();
+    let (asked, allow) = (headers.remove(header::ACCESS_CONTROL_REQUEST_HEADERS), route.allow());
     headers.clear();
+    headers.extend(asked.map(|it| (header::ACCESS_CONTROL_ALLOW_HEADERS, it)));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow.clone());
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, const { HeaderValue::from_static("600") });
     headers.insert(header::ALLOW, allow);
     respond(StatusCode::NO_CONTENT, headers, Bytes::new())

@@ -1,19 +1,19 @@
 //! What is read from the head of a request, and what no route should ever have to look at.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use hyper::{Method, Version};
+use hyper::{Method, StatusCode, Version};
+use uuid::Uuid;
 
-use super::hex;
+use super::connections::{Link, Phase};
 use super::limits::{Quota, forwarded};
-use super::link::{Link, Phase};
+
 use crate::actors::auth::{Caller, KEY_PREFIX};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -28,13 +28,13 @@ pub(crate) struct About {
     pub(crate) caller: Option<Caller>,
     /// Who sent it, as trusted proxies say.
     pub(crate) address: IpAddr,
-    pub(crate) body_read: AtomicBool,
     pub(super) moment: Moment,
-    number: u128,
+    pub(super) number: u128,
     /// What names the request, where it brought a name.
     id: Option<HeaderValue>,
-    /// The trace that it is part of, where it named one.
-    part_of: Option<u128>,
+    pub(super) trace: u128,
+    /// Whether the trace is the client's: then it is told of our part.
+    pub(super) traced: bool,
     pub(super) method: Method,
     pub(super) origin: Option<HeaderValue>,
     pub(super) gzip: bool,
@@ -60,53 +60,25 @@ impl About {
         self.id.clone().unwrap_or_else(|| hex(self.number))
     }
 
-    pub(super) fn trace(&self) -> u128 {
-        self.part_of.unwrap_or(self.number)
-    }
-
-    /// What goes back to whoever named a trace; it names our part of it.
-    pub(super) fn traceparent(&self) -> Option<HeaderValue> {
-        let ours = format!("00-{:032x}-{:016x}-01", self.part_of?, self.number as u64);
-        HeaderValue::try_from(ours).ok()
-    }
-
     /// Reads the head once.
     pub(super) fn new(link: &Arc<Link>, parts: &Parts) -> About {
-        let (shell, method) = (&link.shell, parts.method.clone());
-        let reads = matches!(method, Method::GET | Method::HEAD);
-        let (moment, number, address) = (shell.app.clock.moment(), shell.number(), link.peer);
-        let (caller, body_read, id, part_of, origin, gzip, known, route, quota) = Default::default();
-        let link = link.clone();
-        let mut about = About {
-            link,
-            caller,
-            address,
-            body_read,
-            moment,
-            number,
-            id,
-            part_of,
-            method,
-            origin,
-            gzip,
-            known,
-            route,
-            quota,
-        };
+        let (app, number, method) = (&link.shell.app, number(), parts.method.clone());
+        let trusted = &app.config.http.trusted_proxies;
+        let (moment, mut address, mut trace, mut traced) = (app.clock.moment(), link.peer, number, false);
+        let (mut id, mut origin, mut gzip, mut known) = (None, None, false, None);
         for (name, value) in &parts.headers {
             match name.as_str() {
-                "origin" => about.origin = Some(value.clone()),
-                "accept-encoding" => about.gzip = accepts_gzip(value),
-                "if-none-match" if reads => about.known = Some(value.clone()),
-                "traceparent" => about.part_of = trace_of(value.as_bytes()).or(Some(number)),
-                "x-request-id" if is_request_id(value.as_bytes()) => about.id = Some(value.clone()),
-                "x-forwarded-for" => {
-                    about.address = forwarded(address, &shell.app.config.http.trusted_proxies, text(value));
-                }
+                "origin" => origin = Some(value.clone()),
+                "accept-encoding" => gzip = accepts_gzip(value),
+                "if-none-match" if matches!(method, Method::GET | Method::HEAD) => known = Some(value.clone()),
+                "traceparent" => (trace, traced) = (trace_of(value.as_bytes()).unwrap_or(trace), true),
+                "x-request-id" if is_word(value.as_bytes()) => id = Some(value.clone()),
+                "x-forwarded-for" => address = forwarded(link.peer, trusted, text(value)),
                 _ => {}
             }
         }
-        about
+        let (caller, route, quota, link) = (None, None, None, link.clone());
+        About { link, caller, address, moment, number, id, trace, traced, method, origin, gzip, known, route, quota }
     }
 }
 
@@ -118,35 +90,47 @@ impl Drop for About {
     }
 }
 
-/// Refuses what contradicts itself: host, expectation, path.
-pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let (host, another, path) = (hosts.next().map(HeaderValue::as_bytes), hosts.next(), parts.uri.path());
+/// A number unlike any other of any process, which tells nobody how many there were: it names a request, and its trace
+/// where none was sent. Each hasher has a key of its own.
+pub(super) fn number() -> u128 {
+    let hasher = RandomState::new();
+    u128::from(hasher.hash_one(0)) << 64 | u128::from(hasher.hash_one(1))
+}
+
+/// Thirty-two hex digits.
+pub(super) fn hex(number: u128) -> HeaderValue {
+    let text = Uuid::from_u128(number);
+    HeaderValue::from_str(text.simple().encode_lower(&mut [0; 32])).expect("hex is header text")
+}
+
+/// Refuses what contradicts itself: host, path, framing, expectation.
+pub(super) fn check(parts: &Parts, head: &[u8]) -> Result<(), Refusal> {
+    let (headers, path, coded) =
+        (&parts.headers, parts.uri.path(), parts.headers.contains_key(header::TRANSFER_ENCODING));
+    let mut hosts = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     let plain = |it: &[u8]| it.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-'));
     let valid = |it: &[u8]| plain(it) || Authority::try_from(it).is_ok();
     let meant = |it: &[u8]| parts.uri.authority().is_none_or(|name| it.eq_ignore_ascii_case(name.as_str().as_bytes()));
     let met = |it: &HeaderValue| it.as_bytes().eq_ignore_ascii_case(b"100-continue");
     let suspect = path.bytes().any(|it| matches!(it, b'%' | b'\\' | b'.' | b';'));
-    let refusal = match host {
-        _ if another.is_some() => Error::Malformed("send one Host header").into(),
-        None if parts.version == Version::HTTP_11 => Error::Malformed("send one Host header").into(),
-        Some(host) if !valid(host) => Error::Malformed("the Host header is not valid").into(),
-        Some(host) if !meant(host) => {
-            let why = "this server does not answer for that host";
-            Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", why)
-        }
-        _ if !parts.headers.get_all(header::EXPECT).iter().all(met) => {
+    let why = match (hosts.next(), hosts.next()) {
+        (None, _) if parts.version == Version::HTTP_11 => "send one Host header",
+        (_, Some(_)) => "send one Host header",
+        (Some(host), _) if !valid(host) => "the Host header is not valid",
+        (Some(host), _) if !meant(host) => "this server does not answer for that host",
+        _ if suspect && !is_clean(path) => "the path is not valid",
+        _ if coded && names_length(head) => "send a length or chunks, not both",
+        _ if !headers.get_all(header::EXPECT).iter().all(met) => {
             let why = "the only expectation met here is 100-continue";
-            Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", why)
+            return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", why));
         }
-        _ if suspect && !is_clean(path) => Error::Malformed("the path is not valid").into(),
         _ => return Ok(()),
     };
-    Err(refusal)
+    Err(Error::Malformed(why).into())
 }
 
 /// Whether a head names a length. Beside a coding the HTTP library drops it and says nothing.
-pub(super) fn names_length(head: &[u8]) -> bool {
+fn names_length(head: &[u8]) -> bool {
     let mut lines = head.split(|it| *it == b'\n').take_while(|it| !matches!(it, [] | [b'\r']));
     lines.any(|it| it.get(..15).is_some_and(|it| it.eq_ignore_ascii_case(b"content-length:")))
 }
@@ -183,7 +167,7 @@ pub(crate) fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 
-pub(super) fn accepts_gzip(value: &HeaderValue) -> bool {
+fn accepts_gzip(value: &HeaderValue) -> bool {
     let accepts = |it: &str| {
         let (coding, parameters) = it.split_once(';').unwrap_or((it, ""));
         let weight = parameters.trim().strip_prefix("q=").map_or(1.0, |it| it.trim().parse().unwrap_or(0.0));
@@ -192,8 +176,9 @@ pub(super) fn accepts_gzip(value: &HeaderValue) -> bool {
     text(value).split(',').any(accepts)
 }
 
-pub(super) fn is_request_id(id: &[u8]) -> bool {
-    (8..=64).contains(&id.len()) && id.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+/// Whether it is fit for a name that a client gives: of a request, or of what it asks for.
+pub(crate) fn is_word(it: &[u8]) -> bool {
+    (8..=64).contains(&it.len()) && it.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
 }
 
 #[cfg(test)]

@@ -21,20 +21,16 @@ const SECOND: u64 = 1_000_000_000;
 /// until which its quota is spent.
 pub(super) struct Limit {
     places: Box<[AtomicU64]>,
-    hasher: RandomState,
+    /// Also names users in the log, where nobody may know them.
+    pub(super) hasher: RandomState,
     /// Nanoseconds for one request in the long run; none where nothing is limited.
     period: AtomicU64,
     burst: AtomicU64,
     pub(super) refused: Counter,
 }
 
-/// What a key has left.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Quota {
-    burst: u64,
-    left: u64,
-    reset_seconds: u64,
-}
+/// What a key has left: how many there are at once, how many of them now, and after how many seconds all again.
+pub(super) type Quota = [u64; 3];
 
 impl Default for Limit {
     fn default() -> Limit {
@@ -63,8 +59,7 @@ impl Limit {
         let place = &self.places[self.hasher.hash_one(key) as usize % PLACES];
         let taken = place.fetch_update(Relaxed, Relaxed, spend);
         let until = taken.map_or_else(|until| until, |until| until.max(now) + period);
-        let reset_seconds = until.saturating_sub(now).div_ceil(SECOND);
-        *told = Some(Quota { burst, left: end.saturating_sub(until) / period, reset_seconds });
+        *told = Some([burst, end.saturating_sub(until) / period, until.saturating_sub(now).div_ceil(SECOND)]);
         taken.map(|_| ()).map_err(|until| {
             self.refused.add();
             Error::TooMany { retry_after: Duration::from_nanos(until + period - end) }
@@ -72,15 +67,13 @@ impl Limit {
     }
 }
 
-impl Quota {
-    /// Says in headers how much is left and when all of it is there again.
-    pub(super) fn describe(self, headers: &mut HeaderMap) {
-        // The conversion that the library has for numbers allocates twice.
-        let text = |number: u64| HeaderValue::try_from(number.to_string()).expect("digits are header text");
-        headers.insert(const { HeaderName::from_static("ratelimit-limit") }, text(self.burst));
-        headers.insert(const { HeaderName::from_static("ratelimit-remaining") }, text(self.left));
-        headers.insert(const { HeaderName::from_static("ratelimit-reset") }, text(self.reset_seconds));
-    }
+/// Says in headers how much is left and when all of it is there again.
+pub(super) fn describe([burst, left, reset_seconds]: Quota, headers: &mut HeaderMap) {
+    // The conversion that the library has for numbers allocates twice.
+    let text = |number: u64| HeaderValue::try_from(number.to_string()).expect("digits are header text");
+    headers.insert(const { HeaderName::from_static("ratelimit-limit") }, text(burst));
+    headers.insert(const { HeaderName::from_static("ratelimit-remaining") }, text(left));
+    headers.insert(const { HeaderName::from_static("ratelimit-reset") }, text(reset_seconds));
 }
 
 /// The address of one household: all of IPv4, the network half of IPv6.
@@ -93,14 +86,10 @@ pub(super) fn household(address: IpAddr) -> u128 {
 
 /// Who really sent it: the right-most address that is not one of our own proxies.
 pub(super) fn forwarded(peer: IpAddr, trusted: &[IpNet], line: &str) -> IpAddr {
-    let mut hops = line.rsplit(',').map_while(|hop| hop.trim().parse().ok());
-    let mut real = peer;
-    while is_trusted(trusted, real)
-        && let Some(hop) = hops.next()
-    {
-        real = hop;
+    let mut hops = std::iter::once(peer).chain(line.rsplit(',').map_while(|hop| hop.trim().parse().ok()));
+    match hops.try_fold(peer, |_, hop| if is_trusted(trusted, hop) { Ok(hop) } else { Err(hop) }) {
+        Ok(real) | Err(real) => real,
     }
-    real
 }
 
 pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
@@ -126,7 +115,7 @@ mod tests {
         let take = |key| {
             let mut quota = None;
             let taken = limit.take(key, clock.moment(), &mut quota);
-            taken.map(|()| quota.map(|it| it.left)).map_err(|it| it.retry_after().unwrap())
+            taken.map(|()| quota.map(|it| it[1])).map_err(|it| it.retry_after().unwrap())
         };
         assert_eq!(take(7), Ok(None), "nothing is limited before somebody says so");
         limit.set(Some((3, 60)));

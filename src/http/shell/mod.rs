@@ -7,19 +7,15 @@
 
 mod answer;
 mod connections;
-mod encoded;
 mod head;
 mod limits;
-mod link;
 mod routes;
 mod traffic;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, Ready as Done, ready};
@@ -29,28 +25,26 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
-use uuid::Uuid;
 
-pub use connections::{Listeners, serve};
-pub use encoded::Encoded;
-pub(crate) use head::{About, text};
-pub(crate) use link::Link;
-pub use link::Taken;
-pub use routes::{Door, Handled, Policy, Ready, Routes, Run, run, with};
+pub use answer::Encoded;
+pub(crate) use connections::Link;
+pub use connections::{Listeners, Taken, serve};
+pub(crate) use head::{About, is_word, text};
+pub use routes::{Handled, Policy, Ready, Routes, Run, run};
 
 use self::answer::{Sent, handle, preflight};
-use self::head::{check, names_length, token};
+use self::connections::Phase;
+use self::head::{check, token};
 use self::limits::{Limit, household};
-use self::link::Phase;
 use self::routes::{Operation, Route};
 use self::traffic::Traffic;
 use super::error::Refusal;
-use super::{App, cookies, openapi};
+use super::{App, cookies, seed_paths};
 use crate::actors::auth::Right;
 use crate::actors::auth::rules::allow;
 use crate::config::RateLimitConfig;
 use crate::error::Error;
-use crate::telemetry::{Exposition, Log};
+use crate::telemetry::Log;
 
 /// A route, and the parts of the path.
 type Found<'r, 'p> = matchit::Match<'r, 'p, &'r usize>;
@@ -58,33 +52,23 @@ type Answered = Result<Response<Sent>, Infallible>;
 
 /// The shell around the handlers: decides without waiting what it can, and hands the rest on.
 pub struct Shell {
-    app: App,
+    pub(super) app: App,
     routes: Routes,
+    /// The description of every route.
+    pub(super) description: Arc<Encoded>,
     by_address: Limit,
     by_user: Limit,
     traffic: Traffic,
     log: Log,
     stopping: watch::Sender<bool>,
-    hasher: RandomState,
-    requests: AtomicU64,
 }
 
 impl Shell {
     /// Puts the shell around routes.
     pub fn new(app: App, mut routes: Routes, log: Log) -> Shell {
-        let api = std::mem::take(&mut routes.api);
-        app.description.get_or_init(|| Encoded::json(&openapi::complete(&api, &routes), "public, max-age=300").into());
-        let shell = Shell {
-            app,
-            routes,
-            by_address: Limit::default(),
-            by_user: Limit::default(),
-            traffic: Traffic::default(),
-            log,
-            stopping: watch::Sender::new(false),
-            hasher: RandomState::new(),
-            requests: AtomicU64::new(0),
-        };
+        let description = Encoded::json(&std::mem::take(&mut routes.api), "public, max-age=300").into();
+        let (by_address, by_user, traffic, stopping) = Default::default();
+        let shell = Shell { app, routes, description, by_address, by_user, traffic, log, stopping };
         shell.limit(shell.app.config.http.rate_limit);
         shell
     }
@@ -95,27 +79,9 @@ impl Shell {
         self.by_user.set(limits.map(|it| (it.per_user_burst, it.per_user_minute)));
     }
 
-    /// Writes what is known about the traffic.
-    pub fn collect(&self, out: &mut Exposition) {
-        self.traffic.collect(&self.routes.all, [&self.by_address, &self.by_user], out);
-        self.log.collect(out);
-    }
-
     /// Whether pages of an origin may call.
     pub(crate) fn allows_origin(&self, origin: &HeaderValue) -> bool {
         self.app.config.http.origins.iter().any(|it| it.as_str() == origin)
-    }
-
-    /// A number unlike any other of any process, which tells nobody how many there were: it names a request, and its
-    /// trace where none was sent.
-    fn number(&self) -> u128 {
-        let count = self.requests.fetch_add(1, Relaxed);
-        let half = |which: u8| u128::from(self.hasher.hash_one((count, which)));
-        half(0) << 64 | half(1)
-    }
-
-    fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
     }
 
     /// Everything that can be decided without waiting: the answer, or what the handler's would be.
@@ -125,17 +91,12 @@ impl Shell {
         parts: &mut Parts,
         body: &Incoming,
     ) -> Result<Either<Response<Sent>, &'r Operation>, Refusal> {
-        check(parts)?;
-        let head = std::mem::take(&mut *about.link.head.lock());
-        if names_length(&head) && parts.headers.contains_key(header::TRANSFER_ENCODING) {
-            let refusal = Refusal::from(Error::Malformed("send a length or chunks, not both"));
-            return Err(refusal.with(header::CONNECTION, HeaderValue::from_static("close")));
-        }
+        check(parts, &std::mem::take(&mut *about.link.head.lock()))?;
         let preflights = parts.method == Method::OPTIONS;
         let takes = |it: &Found<'_, '_>| preflights || self.routes.all[*it.value].operation(&parts.method).is_some();
         let found = match self.find(about, parts.uri.path()).filter(takes) {
             Some(found) => Ok(found),
-            None => self.replace(about, parts).and_then(|nothing| self.find(about, parts.uri.path()).ok_or(nothing)),
+            None => replace(parts).and_then(|nothing| self.find(about, parts.uri.path()).ok_or(nothing)),
         };
         about.route = found.as_ref().ok().map(|it| *it.value);
         let route = about.route.map(|at| &self.routes.all[at]);
@@ -146,7 +107,8 @@ impl Shell {
         if limited {
             self.by_address.take(household(about.address), about.moment, &mut about.quota)?;
         }
-        let (found, Some(route)) = (found?, route) else { unreachable!("what was found is a route") };
+        let found = found?;
+        let route = &self.routes.all[*found.value];
         let operation = route.operation(&parts.method).ok_or_else(|| refuse_method(parts, route))?;
         let (right, identify) = (route.policy.right, |token: &[u8]| (self.routes.identify)(&self.app, token));
         about.caller = match token(parts)? {
@@ -166,26 +128,10 @@ impl Shell {
         })
     }
 
-    /// Puts the path in place that the one which was sent stands for, if it does. Gives what to say if no route takes it.
-    fn replace(&self, about: &About, parts: &mut Parts) -> Result<Refusal, Refusal> {
-        let Some(path) = (self.routes.rewrite)(parts.uri.path()).filter(|_| !about.link.operation) else {
-            return Ok(Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"));
-        };
-        let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
-        parts.uri = format!("{path}{query}").parse().map_err(|_| Error::Malformed("the path is not valid"))?;
-        let why = "this path is known, but what it stands for is not built yet";
-        Ok(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why))
-    }
-
     /// The route of a path, if it is served where the request came in.
     fn find<'r, 'p>(&'r self, about: &About, path: &'p str) -> Option<Found<'r, 'p>> {
-        let found = self.routes.tree.at(path).ok()?;
-        let served = match self.routes.all[*found.value].policy.door {
-            Door::Public => !about.link.operation,
-            Door::Operation => about.details(),
-            Door::Both => true,
-        };
-        served.then_some(found)
+        let found = self.routes.tree.at(path).ok();
+        found.filter(|it| self.routes.all[*it.value].policy.public || about.details())
     }
 
     /// The parts of a path that are named in its template.
@@ -197,12 +143,6 @@ impl Shell {
     fn body_bytes_max(&self, route: &Route) -> usize {
         route.policy.body_bytes_max.unwrap_or(self.app.config.http.body_bytes_max)
     }
-}
-
-/// Thirty-two hex digits.
-fn hex(number: u128) -> HeaderValue {
-    let text = Uuid::from_u128(number);
-    HeaderValue::from_str(text.simple().encode_lower(&mut [0; 32])).expect("hex is header text")
 }
 
 /// Answers a request: at once where nothing has to be waited for.
@@ -224,6 +164,17 @@ fn answer_request(
     Either::Left(ready(Ok(response)))
 }
 
+/// Puts the path in place that the one which was sent stands for, if it does. Gives what to say if no route takes it.
+fn replace(parts: &mut Parts) -> Result<Refusal, Refusal> {
+    let Some(path) = seed_paths::rewrite(parts.uri.path()) else {
+        return Ok(Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"));
+    };
+    let query = parts.uri.query().map(|it| format!("?{it}")).unwrap_or_default();
+    parts.uri = format!("{path}{query}").parse().map_err(|_| Error::Malformed("the path is not valid"))?;
+    let why = "this path is known, but what it stands for is not built yet";
+    Ok(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", why))
+}
+
 /// The method is unknown here: 405, or 501 where it is unknown everywhere. A handshake with another method than `GET`
 /// is no handshake.
 fn refuse_method(parts: &Parts, route: &Route) -> Refusal {
@@ -239,16 +190,12 @@ fn refuse_method(parts: &Parts, route: &Route) -> Refusal {
 }
 
 fn check_body(parts: &Parts, body: &Incoming, bytes_max: usize) -> Result<(), Error> {
-    let coded = |it: &HeaderValue| it != "identity";
-    match () {
-        () if body.is_end_stream() => Ok(()),
-        () if bytes_max == 0 => Err(Error::Malformed("this takes no body")),
-        () if body.size_hint().lower() > bytes_max as u64 => {
-            Err(Error::TooLarge("the body is larger than this route takes"))
-        }
-        () if parts.headers.get(header::CONTENT_ENCODING).is_some_and(coded) => {
-            Err(Error::Unsupported("send the body without a content coding"))
-        }
-        () => Ok(()),
-    }
+    let coded = || parts.headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity");
+    Err(match () {
+        () if body.is_end_stream() => return Ok(()),
+        () if bytes_max == 0 => Error::Malformed("this takes no body"),
+        () if body.size_hint().lower() > bytes_max as u64 => Error::TooLarge("the body is larger than is taken here"),
+        () if coded() => Error::Unsupported("send the body without a content coding"),
+        () => return Ok(()),
+    })
 }

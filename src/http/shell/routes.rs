@@ -12,10 +12,10 @@ use hyper::header::HeaderValue;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use super::encoded::Encoded;
+use super::answer::Encoded;
 use super::traffic::Meter;
 use crate::actors::auth::{Caller, Right};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::{App, openapi};
 
 /// What a route allows itself and its callers.
@@ -29,25 +29,14 @@ pub struct Policy {
     pub right: Right,
     /// Whether limits on rates count its requests.
     pub limited: bool,
-    /// Where it is served.
-    pub door: Door,
-}
-
-/// The listeners on which a route is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// The one for everybody.
-    Public,
-    /// The one for operation, if there is one; else the one for everybody.
-    Operation,
-    /// Both.
-    Both,
+    /// Whether it is for everybody; else it moves to the listener of operation, where there is one.
+    pub public: bool,
 }
 
 impl Policy {
     /// For reads: no body.
     pub const READ: Policy =
-        Policy { answer_within: None, body_bytes_max: Some(0), right: Right::Look, limited: true, door: Door::Public };
+        Policy { answer_within: None, body_bytes_max: Some(0), right: Right::Look, limited: true, public: true };
     /// For writes.
     pub const WRITE: Policy = Policy { body_bytes_max: None, ..Policy::READ };
     /// The same, for those alone who hold a right.
@@ -63,10 +52,10 @@ impl Policy {
         limited: false,
         ..Policy::READ
     };
-    /// For probes: everywhere, and never too often.
-    pub const PROBE: Policy = Policy { limited: false, door: Door::Both, ..Policy::READ };
+    /// For probes: never too often.
+    pub const PROBE: Policy = Policy { limited: false, ..Policy::READ };
     /// For those who run Folio.
-    pub const OPERATION: Policy = Policy { door: Door::Operation, ..Policy::PROBE };
+    pub const OPERATION: Policy = Policy { public: false, ..Policy::PROBE };
 }
 
 /// Finds an answer that is already encoded, for whoever asks; `None` sends the request to the handler.
@@ -80,16 +69,6 @@ pub type Handled = (UtoipaMethodRouter<App>, Run);
 /// Makes a handler one of many.
 pub fn run<T, H: Handler<T, App, Future = BoxFuture<'static, Response>>>(handler: H) -> Run {
     Arc::new(move |request, app| handler.clone().call(request, app))
-}
-
-/// Hands a handler something of its owner's along with each request, as an `Extension`.
-pub fn with<T: Clone + Send + Sync + 'static>([(described, run)]: [Handled; 1], own: &T) -> [Handled; 1] {
-    let own = own.clone();
-    let run: Run = Arc::new(move |mut request, app| {
-        request.extensions_mut().insert(own.clone());
-        run(request, app)
-    });
-    [(described, run)]
 }
 
 /// The handlers of one path, each with its description.
@@ -132,8 +111,6 @@ impl Route {
 pub struct Routes {
     /// Tells whose token this is, if it is good now.
     pub identify: fn(&App, &[u8]) -> Result<Caller>,
-    /// Tells the path that another stands for. It is asked where no route takes the request.
-    pub rewrite: fn(&str) -> Option<String>,
     pub(super) tree: matchit::Router<usize>,
     pub(super) all: Vec<Route>,
     pub(super) api: OpenApi,
@@ -141,13 +118,9 @@ pub struct Routes {
 
 impl Default for Routes {
     fn default() -> Routes {
-        Routes {
-            identify: |_, _| Err(Error::Unauthenticated("the token is not valid")),
-            rewrite: |_| None,
-            tree: matchit::Router::new(),
-            all: Vec::new(),
-            api: openapi::base(),
-        }
+        let (tree, all) = Default::default();
+        let identify = |app: &App, token: &[u8]| app.actors.identify(token, &app.clock);
+        Routes { identify, tree, all, api: openapi::base() }
     }
 }
 
@@ -159,16 +132,15 @@ impl Routes {
     #[must_use]
     pub fn add<const N: usize>(mut self, policy: Policy, handlers: [Handled; N]) -> Routes {
         let (mut template, mut operations) = (String::new(), Vec::new());
-        for ((schemas, paths, _), run) in handlers {
-            for (path, item) in &paths.paths {
-                let described = [&item.get, &item.post, &item.put, &item.patch, &item.delete];
-                let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter();
-                let methods = methods.zip(described).filter(|it| it.1.is_some()).map(|it| it.0);
-                operations.extend(methods.map(|method| Operation {
-                    method,
-                    meter: Meter::default(),
-                    run: run.clone(),
-                }));
+        for ((schemas, mut paths, _), run) in handlers {
+            for (path, item) in &mut paths.paths {
+                let described = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+                let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+                let both = methods.into_iter().zip(described);
+                for (method, described) in both.filter_map(|(method, it)| Some((method, it.as_mut()?))) {
+                    openapi::complete(described, method.as_str(), path, policy.right);
+                    operations.push(Operation { method, meter: Meter::default(), run: run.clone() });
+                }
                 template.clone_from(path);
             }
             self.api.paths.merge(paths);
@@ -187,12 +159,5 @@ impl Routes {
     pub fn ready(mut self, ready: Ready) -> Routes {
         self.all.last_mut().expect("a route was added").ready = Some(ready);
         self
-    }
-
-    /// Every route: method, template, and the right it takes.
-    pub fn rights(&self) -> impl Iterator<Item = (&Method, &str, Right)> {
-        self.all
-            .iter()
-            .flat_map(|it| it.operations.iter().map(|of| (&of.method, it.template.as_str(), it.policy.right)))
     }
 }

@@ -8,9 +8,9 @@ use hyper::StatusCode;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::Shell;
 use super::head::{About, text};
-use super::limits::{Limit, truncated};
-use super::routes::Route;
+use super::limits::truncated;
 use crate::telemetry::{Counter, Exposition, Gauge, Histogram};
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -40,8 +40,6 @@ pub(super) struct Traffic {
     pub(super) connections: Gauge,
     /// Refusals by their stable code, of which there is a closed list.
     pub(super) refused: Mutex<BTreeMap<&'static str, u64>>,
-    pub(super) refused_total: Counter,
-    pub(super) refused_address: Counter,
     pub(super) accept_failures: Counter,
 }
 
@@ -64,7 +62,7 @@ impl About {
             "target": "folio::http",
             "event": "http.request",
             "request_id": text(&self.id()),
-            "trace_id": format!("{:032x}", self.trace()),
+            "trace_id": format!("{:032x}", self.trace),
             "method": self.method.as_str(),
             "route": route.map_or("unmatched", |it| &it.template),
             "status": status.as_u16(),
@@ -74,18 +72,19 @@ impl About {
             "duration_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "bytes": bytes,
             "address": truncated(self.address),
-            "user": self.caller.map(|it| format!("{:016x}", shell.hasher.hash_one(it.number()))),
+            "user": self.caller.map(|it| format!("{:016x}", shell.by_user.hasher.hash_one(it.number()))),
         });
         shell.log.event(if status.is_server_error() { "WARN" } else { "INFO" }, fields);
     }
 }
 
-impl Traffic {
-    /// Writes everything, every series from the first scrape on.
-    pub(super) fn collect(&self, routes: &[Route], limits: [&Limit; 2], out: &mut Exposition) {
-        let of = routes.iter().flat_map(|route| route.operations.iter().map(|it| (&*route.template, it)));
+impl Shell {
+    /// Writes what is known about the traffic, every series from the first scrape on.
+    pub fn collect(&self, out: &mut Exposition) {
+        let Traffic { unmatched, in_flight, connections, refused, accept_failures } = &self.traffic;
+        let of = self.routes.all.iter().flat_map(|route| route.operations.iter().map(move |it| (&*route.template, it)));
         let of = of.map(|(template, it)| (it.method.as_str(), template, &it.meter));
-        let meters = of.chain([("other", "unmatched", &self.unmatched)]);
+        let meters = of.chain([("other", "unmatched", unmatched)]);
         let name = "folio_http_requests_total";
         out.family(name, "counter", "Requests answered, by route and class of status.");
         for (method, route, meter) in meters.clone() {
@@ -98,24 +97,20 @@ impl Traffic {
         for (method, route, meter) in meters {
             out.histogram(name, &[("method", method), ("route", route)], &meter.took);
         }
-        let flying = self.in_flight.get();
-        out.single("folio_http_requests_in_flight", "gauge", "Requests inside a handler.", flying);
-        out.single("folio_http_connections", "gauge", "Connections that are open.", self.connections.get());
-        let failures = self.accept_failures.get();
-        out.single("folio_http_accept_failures_total", "counter", "Connections that could not be accepted.", failures);
-        let mut codes = self.refused.lock().clone();
+        out.single("folio_http_requests_in_flight", "gauge", "Requests inside a handler.", in_flight.get());
+        out.single("folio_http_connections", "gauge", "Connections that are open.", connections.get());
+        out.single("folio_http_accept_failures_total", "counter", "Accepts that failed.", accept_failures.get());
+        let mut codes = refused.lock().clone();
         let shed = ["deadline", "unavailable"].map(|it| (it, *codes.entry(it).or_default()));
-        let limited = [("address", limits[0].refused.get()), ("user", limits[1].refused.get())];
-        let refused = [("total", self.refused_total.get()), ("address", self.refused_address.get())];
+        let limited = [("address", self.by_address.refused.get()), ("user", self.by_user.refused.get())];
         for (name, label, help, counts) in [
-            ("http_shed", "reason", "Requests that could not be done in time or now.", Vec::from(shed)),
-            ("http_refusals", "code", "Requests refused, by the code of the answer.", Vec::from_iter(codes)),
-            ("rate_limited", "class", "Requests over a limit on rates.", limited.into()),
-            ("http_connections_refused", "limit", "Connections over a limit on connections.", refused.into()),
+            ("folio_http_shed_total", "reason", "Requests that could not be done in time or now.", Vec::from(shed)),
+            ("folio_http_refusals_total", "code", "Requests refused, by code.", Vec::from_iter(codes)),
+            ("folio_rate_limited_total", "class", "Requests over a limit on rates.", Vec::from(limited)),
         ] {
-            let name = format!("folio_{name}_total");
-            out.family(&name, "counter", help);
-            counts.iter().for_each(|(value, count)| out.sample(&name, &[(label, value)], count));
+            out.family(name, "counter", help);
+            counts.iter().for_each(|(value, count)| out.sample(name, &[(label, value)], count));
         }
+        self.log.collect(out);
     }
 }

@@ -220,10 +220,10 @@ impl<T: Talk> Engine<T> {
     }
 
     /// Tries a socket. If the client does not go through with it, polling goes on.
-    async fn upgrade(self: Arc<Self>, engines: &Engines<T>, taken: Taken) {
-        let (session, mut stream) = (self.session.clone(), taken.stream);
+    async fn upgrade(self: Arc<Self>, engines: &Engines<T>, (mut stream, early): Taken) {
+        let session = self.session.clone();
         let mut reader = Reader::new(session.sockets.config.message_bytes_max);
-        let probe = timeout(UPGRADE_WITHIN, self.probe(&mut stream, &mut reader, taken.early.to_vec())).await;
+        let probe = timeout(UPGRADE_WITHIN, self.probe(&mut stream, &mut reader, early.to_vec())).await;
         let moved = match probe {
             Ok(Some(moved)) if session.attach(stream).is_ok() => moved,
             _ => return self.upgrading.store(false, Release),
