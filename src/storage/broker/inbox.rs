@@ -45,7 +45,8 @@ impl Inbox {
         let (line, queue) = (server.line().await?, self.subscription.queue.as_str());
         let consumer = step(async {
             server.topology(&line.channel, queue, &self.subscription.topics).await?;
-            line.channel.basic_qos(WINDOW as u16, BasicQosOptions::default()).await?;
+            // No more than that is on its way here, so that letters are seen to wait where none comes.
+            line.channel.basic_qos(self.subscription.prefetch.max(1), BasicQosOptions::default()).await?;
             let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
             line.channel.basic_consume(queue.into(), "".into(), options, arguments).await
         });
