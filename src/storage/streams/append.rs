@@ -192,23 +192,23 @@ async fn place<S: ToSqlite, P: ToPostgres>(
     Ok(placed.into_iter().map(appended).collect())
 }
 
-/// The same in several statements, as a part of a transaction: each stream is looked up once instead of for each row.
+/// The same in several statements, as a part of a transaction: each stream is looked up once instead of for each row. What
+/// was said before violates a constraint too, before anything is written.
 async fn place_many<S: ToSqlite, P: ToPostgres>(
     at: &mut Held<S, P>,
     batch: &[&Append],
     now: DateTime<Utc>,
 ) -> Result<HashMap<EntryId, Appended>> {
     let heads = lock(at, batch.iter().map(|it| it.stream)).await?;
-    let known = find(at, batch).await?;
-    let known: HashSet<_> = known.iter().filter_map(Known::key).collect();
     let mut spans: BTreeMap<StreamId, (Head, i64)> = heads.into_iter().map(|it| (it.id, (it, it.head))).collect();
     let mut rows = Vec::with_capacity(batch.len());
-    for it in batch.iter().filter(|it| it.key().is_none_or(|key| !known.contains(&key))) {
+    for it in batch {
         let Some((head, last)) = spans.get_mut(&it.stream) else { continue };
         *last += 1;
         let (epoch, seq, at) = (head.epoch, *last, now.max(head.head_at));
         rows.push((*it, Appended { epoch, seq, id: it.id, at, repeated: false }));
     }
+    rows.sort_unstable_by_key(|(it, placed)| (it.stream, placed.seq));
     let spans: Vec<_> = spans.into_values().filter(|(head, last)| *last > head.head).collect();
     let head = "INSERT INTO entries (stream_id, seq, created_at, id, kind, sender_id, client_id, body)";
     at.insert_rows(head, "", 8, &rows, |stmt, (it, placed)| {
