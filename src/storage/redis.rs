@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::Probe;
@@ -29,6 +30,8 @@ pub struct Redis {
     prefix: String,
     /// The connection; or none, and when the next one is tried.
     line: Mutex<Result<MultiplexedConnection, Instant>>,
+    /// Whether one was tried: until then nobody knows better than to wait for it.
+    tried: OnceCell<()>,
 }
 
 impl Redis {
@@ -36,7 +39,8 @@ impl Redis {
     pub fn open(url: &Secret, prefix: &str, what: &'static str) -> Result<Redis> {
         let wrong = |_| Error::invalid("redis_url", "is not the address of a redis server");
         let client = Client::open(url.expose()).map_err(wrong)?;
-        Ok(Redis { client, what, prefix: prefix.to_owned(), line: Mutex::new(Err(Instant::now())) })
+        let (line, tried) = (Mutex::new(Err(Instant::now())), OnceCell::new());
+        Ok(Redis { client, what, prefix: prefix.to_owned(), line, tried })
     }
 
     /// A name of ours as the server knows it.
@@ -46,6 +50,7 @@ impl Redis {
 
     /// Asks one thing, or several in one go.
     pub async fn ask<T: FromRedisValue>(&self, question: &Pipeline) -> Result<T> {
+        self.tried.get_or_init(async || drop(self.connection().await)).await;
         let mut connection = self.connection().await?;
         question.query_async(&mut connection).await.map_err(|why| self.failed(&why))
     }

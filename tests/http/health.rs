@@ -7,6 +7,7 @@ use folio::error::{Error, Result};
 use folio::storage::Probe;
 
 use super::things::{THING, routes, serving};
+use crate::support::eventually;
 use crate::support::http::Server;
 use crate::support::raw::get;
 
@@ -25,6 +26,11 @@ async fn a_part_goes_down_after_three_failures_and_comes_back_with_one_success()
         assert_eq!(live, (200, "healthy".into()), "no part of it makes the process restart");
         (all.0, all.1, ready.0)
     };
+    eventually("its own parts are there", async || {
+        server.clock.advance(Duration::from_secs(1));
+        told().await.1 == "healthy"
+    })
+    .await;
     health.report("vault", true, &Err(Error::unavailable("database")), ms);
     assert_eq!(told().await, (503, "unhealthy".into(), 503), "what never was up needs no patience");
     health.report("vault", true, &good(), ms);

@@ -117,15 +117,16 @@ pub async fn append<S: ToSqlite, P: ToPostgres>(
     batch: &[&Append],
     now: DateTime<Utc>,
 ) -> Result<Vec<Result<Appended, Error>>> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut firsts: HashMap<Key<'_>, &Append> = HashMap::new();
     let mut left: Vec<&Append> = batch.to_vec();
     left.retain(|it| it.key().is_none_or(|key| std::ptr::eq(*firsts.entry(key).or_insert(it), *it)));
     let (mut fresh, mut known) = (HashMap::new(), Vec::<Known>::new());
     let mut nowhere = Error::NotFound("stream");
     for round in 1..=ROUNDS_MAX {
+        // PostgreSQL places nothing where something is left out, SQLite all the rest of a small batch.
+        if left.is_empty() || !fresh.is_empty() {
+            break;
+        }
         match place(at, &left, now).await {
             // Another node stored it while this one waited: who looks now sees it.
             Err(error) if Trouble::of(&error) == Trouble::Taken && round < ROUNDS_MAX => {}
@@ -143,10 +144,6 @@ pub async fn append<S: ToSqlite, P: ToPostgres>(
             }
             Err(error) if fresh.is_empty() => return Err(error),
             Err(error) => nowhere = Trouble::from(error).into(),
-        }
-        // PostgreSQL places nothing where something is left out, SQLite all the rest.
-        if left.is_empty() || !fresh.is_empty() {
-            break;
         }
     }
     let known: HashMap<Key<'_>, &Known> = known.iter().filter_map(|it| Some((it.key()?, it))).collect();
