@@ -244,7 +244,7 @@ fn idle(server: &Server) -> f64 {
     let before = resident_kib();
     let program = std::env::current_exe().expect("this program has a path");
     let mut holder = Command::new(program);
-    holder.args(["--hold", &server.address.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    holder.args(["http_cached", &format!("--hold={}", server.address)]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut holder = holder.spawn().expect("the holder starts");
     let held = holder.stdout.as_mut().expect("it is piped").read(&mut [0; 64]);
     assert!(held.is_ok_and(|size| size > 0), "the holder holds");
@@ -279,7 +279,7 @@ pub fn run() {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
-    if let Some(address) = std::env::args().skip_while(|it| it != "--hold").nth(1) {
+    if let Some(address) = std::env::args().find_map(|it| it.strip_prefix("--hold=").map(str::to_owned)) {
         return hold(&address);
     }
     let (bare, shell) = (Server::start(serve_bare), Server::start(serve_shell));
