@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::crowd::{Crowd, Talk, Tally};
@@ -34,9 +34,17 @@ pub struct Options {
     /// Length of a round
     #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// Measures the peer alone
+    /// Measures one of them alone
     #[arg(long)]
-    peer_only: bool,
+    only: Option<Only>,
+}
+
+/// One of those that are compared.
+#[derive(Clone, Copy, ValueEnum)]
+enum Only {
+    Peer,
+    Postgres,
+    Sqlite,
 }
 
 /// What one round of one server came to.
@@ -51,19 +59,25 @@ pub struct Outcome {
 pub fn run(options: &Options) -> Result<(), String> {
     crate::measured(async {
         let scene = Scene { conversations: options.conversations, members: options.members };
-        let peer = options.servers.peer(scene).await?;
-        if options.peer_only {
-            let mut them = Crowd::gather(&peer).await?;
+        let servers = &options.servers;
+        if let Some(only) = options.only {
+            let side = match only {
+                Only::Peer => servers.peer(scene).await?,
+                Only::Postgres => servers.ours(Store::Postgres, scene).await?,
+                Only::Sqlite => servers.ours(Store::Sqlite, scene).await?,
+            };
+            let mut crowd = Crowd::gather(&side).await?;
             for _ in 0..options.pairs {
                 for outstanding in [1_000, 100] {
-                    full(&mut them, outstanding, options.seconds).await?;
+                    full(&mut crowd, outstanding, options.seconds).await?;
                 }
-                paced(&mut them, PACE, options.seconds).await?;
+                paced(&mut crowd, PACE, options.seconds).await?;
             }
             return Ok(());
         }
+        let peer = servers.peer(scene).await?;
         for store in [Store::Postgres, Store::Sqlite] {
-            let folio = options.servers.ours(store, scene).await?;
+            let folio = servers.ours(store, scene).await?;
             compare(options, store, &folio, &peer).await?;
         }
         Ok(())

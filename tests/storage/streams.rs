@@ -5,7 +5,7 @@ use std::time::Duration;
 use folio::clock::Clock;
 use folio::error::Error;
 use folio::ids::StreamId;
-use folio::storage::streams::{Replay, StreamStore, Why};
+use folio::storage::streams::StreamStore;
 use folio::storage::writes::{self, Write};
 use tokio::time::timeout;
 
@@ -18,8 +18,8 @@ crate::on_both_engines! {
     seq_is_dense_with_64_writers_on_one_stream
     repeats_make_one_row
     an_append_that_nobody_waits_for_is_done_whole_or_not_at_all
-    everything_missed_is_replayed_or_a_reset_says_why
-    another_epoch_resets_every_position_of_before
+    a_page_is_what_lies_between_two_places
+    another_epoch_goes_on_where_the_one_before_ended
     the_time_of_commits_never_goes_back_though_the_clock_does
     a_node_that_missed_something_sees_a_gap_and_reads_it
 }
@@ -109,45 +109,30 @@ async fn an_append_that_nobody_waits_for_is_done_whole_or_not_at_all(fresh: &Fre
     assert_eq!((assert_dense(&db).await, told), (79, 79));
 }
 
-async fn everything_missed_is_replayed_or_a_reset_says_why(fresh: &Fresh) {
+async fn a_page_is_what_lies_between_two_places(fresh: &Fresh) {
     let db = fresh.open().await;
     let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
     for turn in 0..10 {
         let append = if turn % 3 == 2 { happens(stream, "member.joined") } else { says(stream, user(), "c", "hi") };
         node.append(append).await.unwrap();
     }
-    let Replay::Missed { head, entries } = streams.replay(stream, 1, 4, 100).await.unwrap() else { panic!() };
-    assert_eq!(head.head, 10);
-    assert_eq!(entries.iter().map(|it| it.seq).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
-    assert_eq!((&*entries[1].kind, &*entries[2].kind), ("member.joined", "message"));
-    let nothing = streams.replay(stream, 1, 10, 0).await.unwrap();
-    assert!(matches!(nothing, Replay::Missed { entries, .. } if entries.is_empty()));
-    let resets = [
-        (2, 4, 100, Why::Epoch),
-        (1, 11, 100, Why::Ahead),
-        (1, i64::MAX, 9, Why::Ahead),
-        (1, i64::MIN, 5, Why::TooMany),
-    ];
-    for (epoch, after, entries_max, reason) in resets {
-        let replay = streams.replay(stream, epoch, after, entries_max).await.unwrap();
-        assert!(matches!(replay, Replay::Reset { why, .. } if why == reason), "{reason:?}: {replay:?}");
+    assert_eq!(streams.head(stream).await.unwrap().head, 10);
+    let page = streams.page(stream, 4, 10).await.unwrap();
+    assert_eq!(page.iter().map(|it| it.seq).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+    assert_eq!((&*page[1].kind, &*page[2].kind), ("member.joined", "message"));
+    for (after, up_to, found) in [(10, 10, 0), (0, 3, 3), (i64::MIN, 1, 1), (9, i64::MAX, 1), (i64::MAX, 10, 0)] {
+        assert_eq!(streams.page(stream, after, up_to).await.unwrap().len(), found, "{after} to {up_to}");
     }
-    db.write("DELETE FROM entries WHERE stream_id = $1 AND seq < 6").bind(stream).execute().await.unwrap();
-    let replay = streams.replay(stream, 1, 4, 100).await.unwrap();
-    assert!(matches!(replay, Replay::Reset { why: Why::Expired, .. }));
-    let nowhere = streams.replay(StreamId(user().0), 1, 0, 100).await;
-    assert_eq!(nowhere, Err(Error::NotFound("stream")));
+    assert_eq!(streams.head(StreamId(user().0)).await, Err(Error::NotFound("stream")));
 }
 
-async fn another_epoch_resets_every_position_of_before(fresh: &Fresh) {
+async fn another_epoch_goes_on_where_the_one_before_ended(fresh: &Fresh) {
     let db = fresh.open().await;
-    let (node, streams, stream) = (Node::start(&db).await, StreamStore { db: db.clone() }, stream(&db).await);
-    let before = node.append(happens(stream, "member.joined")).await.unwrap();
+    let (node, stream) = (Node::start(&db).await, stream(&db).await);
+    node.append(happens(stream, "member.joined")).await.unwrap();
     db.write("UPDATE streams SET epoch = epoch + 1 WHERE id = $1").bind(stream).execute().await.unwrap();
     let after = node.append(happens(stream, "member.joined")).await.unwrap();
     assert_eq!((after.epoch, after.seq), (2, 2));
-    let replay = streams.replay(stream, before.epoch, before.seq, 100).await.unwrap();
-    assert!(matches!(replay, Replay::Reset { why: Why::Epoch, .. }), "{replay:?}");
 }
 
 async fn the_time_of_commits_never_goes_back_though_the_clock_does(fresh: &Fresh) {
@@ -164,7 +149,7 @@ async fn the_time_of_commits_never_goes_back_though_the_clock_does(fresh: &Fresh
         }
     }
     assert!(times.is_sorted() && times[5] == clock.now(), "{times:?}");
-    let Replay::Missed { head, entries } = streams.replay(stream, 1, 0, 100).await.unwrap() else { panic!() };
+    let (head, entries) = (streams.head(stream).await.unwrap(), streams.page(stream, 0, 100).await.unwrap());
     assert!(entries.is_sorted_by_key(|it| it.created_at), "{entries:?}");
     assert_eq!((entries.len(), head.head_at, entries[23].created_at), (24, times[5], times[5]));
 }
@@ -179,9 +164,7 @@ async fn a_node_that_missed_something_sees_a_gap_and_reads_it(fresh: &Fresh) {
     said(&far).await;
     let third = said(&near).await;
     assert_eq!((first.seq, third.seq), (1, 3), "one is missing in between");
-    let Replay::Missed { head, entries } = streams.replay(stream, first.epoch, first.seq, 100).await.unwrap() else {
-        panic!("not replayed")
-    };
-    assert_eq!((entries.len(), head.head), (2, 3));
+    let missed = streams.page(stream, first.seq, third.seq).await.unwrap();
+    assert_eq!(missed.iter().map(|it| it.seq).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(said(&far).await.seq, 4);
 }

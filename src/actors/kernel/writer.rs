@@ -31,6 +31,9 @@ const TRIES_MAX: u32 = 3;
 /// Bytes of writes in one transaction: a larger one would take longer than it may.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Turns that everybody who is ready gets between two batches: a message goes from its socket through its conversation.
+const TURNS: u32 = 3;
+
 /// What a writer has done.
 #[derive(Debug, Default)]
 pub struct WriterStats {
@@ -175,8 +178,10 @@ impl Lane {
                 return;
             }
             batch.settle(&mut jobs).await;
-            // Whoever is ready to write gets a turn first: a fuller batch costs hardly more.
-            yield_now().await;
+            // Who is about to write comes along: a fuller batch costs hardly more.
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
         }
         waiting.close();
         while waiting.recv_many(&mut jobs, self.config.batch_max).await > 0 {
@@ -265,17 +270,14 @@ fn tell(stats: &WriterStats, (reply, place): Answer, outcome: Result<Written>) {
 
 /// The batch in pieces of a size that a transaction takes, the first one last.
 fn pieces(batch: &[Write]) -> Vec<&[Write]> {
-    let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (index, write) in batch.iter().enumerate() {
-        if index > start && bytes + write.bytes() > BATCH_BYTES_MAX {
-            pieces.push(&batch[start..index]);
-            (start, bytes) = (index, 0);
-        }
-        bytes += write.bytes();
-    }
-    if start < batch.len() {
-        pieces.push(&batch[start..]);
-    }
+    let mut bytes = batch.first().map_or(0, Write::bytes);
+    let fits = |_: &Write, next: &Write| {
+        bytes += next.bytes();
+        let fits = bytes <= BATCH_BYTES_MAX;
+        bytes = if fits { bytes } else { next.bytes() };
+        fits
+    };
+    let mut pieces: Vec<_> = batch.chunk_by(fits).collect();
     pieces.reverse();
     pieces
 }

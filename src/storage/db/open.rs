@@ -40,8 +40,9 @@ impl Db {
                     .busy_timeout(*acquire_within / 2)
                     // Many-row statements keep their undo journal in memory: 15 % less work a row.
                     .pragma("temp_store", "memory")
-                    .pragma("cache_size", "-65536")
-                    .pragma("wal_autocheckpoint", "4000")
+                    // Each commit looks at all pages that are kept, and one of so many waits until they are in the file.
+                    .pragma("cache_size", "-16384")
+                    .pragma("wal_autocheckpoint", "16000")
                     .row_buffer_size(1_024)
                     // One text for each size of a small batch, and all the others.
                     .statement_cache_capacity(200);

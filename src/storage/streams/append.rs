@@ -5,84 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow};
 
+use super::texts::{POSTGRES, POSTGRES_ONE, SQLITE_ROWS_MAX, known, sqlite};
 use super::{Append, Appended, Entered, Head};
 use crate::error::Error;
 use crate::ids::{EntryId, StreamId, UserId};
 use crate::storage::db::{Engine, Held, PgQuery, Result, Sql, Stmt, ToPostgres, ToSqlite, placeholders};
 use crate::storage::trouble::Trouble;
-
-/// Locks the streams in the order of their ids, and goes on if all of them are there and nothing was said before. It is
-/// planned once, whatever the sizes: arrays stand where a join would be.
-const POSTGRES: &str = "
-    WITH held AS (
-        SELECT streams.id, more, at
-          FROM UNNEST($1::uuid[], $2::bigint[]) WITH ORDINALITY AS span (id, more, at)
-          JOIN streams ON streams.id = span.id
-         ORDER BY streams.id FOR NO KEY UPDATE OF streams
-    ), grown AS (
-        UPDATE streams SET head = head + more, head_at = GREATEST(head_at, $3)
-          FROM held
-         WHERE streams.id = held.id
-           AND (SELECT COUNT(*) FROM held) = CARDINALITY($1)
-           AND NOT EXISTS (
-                   SELECT FROM UNNEST($4::bigint[], $8::uuid[], $9::text[]) AS asked (span, sender_id, client_id)
-                    CROSS JOIN LATERAL (
-                          SELECT stream_id FROM entries AS it
-                           WHERE it.client_id = asked.client_id AND it.sender_id = asked.sender_id
-                          -- Keeps the stream out of the search: its own index leads through all that it holds.
-                          OFFSET 0) AS said
-                    WHERE said.stream_id = ($1)[span])
-        RETURNING streams.id, at, epoch, head - more AS before, head, head_at
-    ), told AS (
-        INSERT INTO outbox (topic, key, first_seq, last_seq, created_at)
-        SELECT 'stream.grown', id, before + 1, head, head_at FROM grown
-    ), ends AS (
-        SELECT ARRAY_AGG(epoch ORDER BY at) AS epochs, ARRAY_AGG(before ORDER BY at) AS befores,
-               ARRAY_AGG(head_at ORDER BY at) AS ats
-          FROM grown HAVING COUNT(*) > 0
-    ), placed AS (
-        SELECT ($1)[span] AS stream_id, befores[span] + place AS seq, id, kind, sender_id, client_id, body,
-               ats[span] AS at, epochs[span] AS epoch
-          FROM ends
-         CROSS JOIN UNNEST($4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::uuid[], $9::text[], $10::text[])
-                 AS said (span, place, id, kind, sender_id, client_id, body)
-    ), entry AS (
-        INSERT INTO entries (stream_id, seq, id, kind, sender_id, client_id, body, created_at)
-        SELECT stream_id, seq, id, kind, sender_id, client_id, body, at FROM placed
-    )
-    SELECT id, epoch, seq, at FROM placed";
-
-/// How many rows go into one statement on SQLite: each size has a text that stays prepared. More than that belong into a
-/// transaction.
-pub const SQLITE_ROWS_MAX: usize = 64;
-
-/// Each row goes through the trigger of a view, because SQLite lets no `WITH` write.
-fn sqlite(rows: usize) -> String {
-    format!(
-        "INSERT INTO appends (stream_id, id, kind, sender_id, client_id, body, created_at) VALUES {}
-         RETURNING id, (SELECT epoch FROM streams WHERE streams.id = stream_id),
-                   (SELECT head FROM streams WHERE streams.id = stream_id),
-                   (SELECT head_at FROM streams WHERE streams.id = stream_id)",
-        placeholders(Engine::Sqlite, rows, 7)
-    )
-}
-
-/// What was said before under a client id. PostgreSQL could find it by the stream alone too, and would read all of it
-/// where statistics lag: it asks one by one, and keeps the stream out of the search.
-fn known(engine: Engine, keys: usize) -> String {
-    let said = match engine {
-        Engine::Sqlite => "entries ON client_id = column3 AND sender_id = column2",
-        Engine::Postgres => {
-            "LATERAL (SELECT * FROM entries WHERE client_id = column3 AND sender_id = column2 OFFSET 0) AS said"
-        }
-    };
-    format!(
-        "SELECT stream_id, (SELECT epoch FROM streams WHERE streams.id = stream_id) AS epoch,
-                sender_id, client_id, seq, id, kind, body, created_at
-           FROM (VALUES {}) AS asked CROSS JOIN {said} WHERE stream_id = column1",
-        placeholders(engine, keys, 3)
-    )
-}
 
 /// How often what is left of a batch is tried: a look at what is in its way lies between.
 const ROUNDS_MAX: u32 = 4;
@@ -178,10 +106,10 @@ async fn place<S: ToSqlite, P: ToPostgres>(
     let text = match at.engine() {
         Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => return place_many(at, batch, now).await,
         Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
-        Engine::Postgres => Sql::from(POSTGRES),
+        Engine::Postgres => Sql::from(if batch.len() == 1 { POSTGRES_ONE } else { POSTGRES }),
     };
     let bound = match at.sql(text) {
-        Stmt::Postgres(at, query) => Stmt::Postgres(at, columns(query, batch, now)),
+        Stmt::Postgres(at, query) if batch.len() > 1 => Stmt::Postgres(at, columns(query, batch, now)),
         stmt => rows(stmt, batch, now),
     };
     let placed: Vec<(EntryId, i64, i64, DateTime<Utc>)> = bound.all().await?;
@@ -282,7 +210,9 @@ pub async fn lock<S: ToSqlite, P: ToPostgres>(
 ) -> Result<Vec<Head>> {
     let ids: BTreeSet<StreamId> = ids.into_iter().collect();
     let lock = if at.engine() == Engine::Postgres { "FOR NO KEY UPDATE" } else { "" };
-    let each = placeholders(at.engine(), ids.len(), 1);
+    // A few sizes, whose texts stay prepared: some are asked for twice.
+    let size = ids.len().next_power_of_two();
+    let each = placeholders(at.engine(), size, 1);
     let text = format!("SELECT id, epoch, head, head_at FROM streams WHERE id IN ({each}) ORDER BY id {lock}");
-    ids.iter().fold(at.sql(AssertSqlSafe(text)), |stmt, id| stmt.bind(*id)).all().await
+    ids.iter().cycle().take(size).fold(at.sql(AssertSqlSafe(text)), |stmt, id| stmt.bind(*id)).all().await
 }

@@ -1,9 +1,10 @@
-//! Streams at rest: dense order, repeats, replay.
+//! Streams at rest: dense order, repeats, pages.
 //!
 //! A stream's row is its lock and its counter. Whoever appends holds the row until the commit, so `seq` has no gap and
 //! the order of commits is the order of `seq`, on every node.
 
 mod append;
+mod texts;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, FromRow};
 
-pub use self::append::{SQLITE_ROWS_MAX, append, lock};
+pub use self::append::{append, lock};
+pub use self::texts::SQLITE_ROWS_MAX;
 use super::db::{Db, Engine, Tx, placeholders};
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, StreamId, UserId};
@@ -35,7 +37,6 @@ pub struct Append {
 }
 
 impl Append {
-    /// What makes it the same append when it comes again.
     /// What it takes while it waits.
     pub const fn bytes(&self) -> usize {
         let client_id = if let Some(it) = &self.client_id { it.len() } else { 0 };
@@ -112,38 +113,6 @@ impl Told {
     }
 }
 
-/// What a client missed, all of it, or the word that it must load afresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// All of it, in order, up to the head.
-    Missed {
-        /// The end that it reaches.
-        head: Head,
-        /// What was missed.
-        entries: Vec<Entered>,
-    },
-    /// The position means nothing any more.
-    Reset {
-        /// Where to begin instead.
-        head: Head,
-        /// The reason.
-        why: Why,
-    },
-}
-
-/// Why a client must load afresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The stream began another life.
-    Epoch,
-    /// The position lies behind the end: the stream was restored from an older copy.
-    Ahead,
-    /// A part of what was missed is put away.
-    Expired,
-    /// More was missed than is handed out at once.
-    TooMany,
-}
-
 /// Streams at rest.
 #[derive(Clone, Debug)]
 pub struct StreamStore {
@@ -188,26 +157,6 @@ impl StreamStore {
         );
         let stmt = streams.iter().fold(self.db.sql(AssertSqlSafe(text)).once(), |stmt, it| stmt.bind(*it));
         Ok(stmt.bind(at).all().await?)
-    }
-
-    /// Everything after `after`, in order and without a gap, or a reset; never a part.
-    pub async fn replay(&self, stream: StreamId, epoch: i64, after: i64, entries_max: i64) -> Result<Replay> {
-        let head = self.head(stream).await?;
-        let missed = head.head.saturating_sub(after.max(0));
-        let why = match missed {
-            _ if epoch != head.epoch => Why::Epoch,
-            ..0 => Why::Ahead,
-            _ if missed > entries_max => Why::TooMany,
-            _ => {
-                let entries = self.page(stream, after.max(0), head.head).await?;
-                // Order is dense, so a count tells whether a part of history has been put away.
-                if i64::try_from(entries.len()) == Ok(missed) {
-                    return Ok(Replay::Missed { head, entries });
-                }
-                Why::Expired
-            }
-        };
-        Ok(Replay::Reset { head, why })
     }
 
     /// The entries with `after < seq <= up_to`, oldest first.
