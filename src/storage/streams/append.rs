@@ -49,7 +49,6 @@ pub async fn append<S: ToSqlite, P: ToPostgres>(
     let mut left: Vec<&Append> = batch.to_vec();
     left.retain(|it| it.key().is_none_or(|key| std::ptr::eq(*firsts.entry(key).or_insert(it), *it)));
     let (mut fresh, mut known) = (HashMap::new(), Vec::<Known>::new());
-    let mut nowhere = Error::NotFound("stream");
     for round in 1..=ROUNDS_MAX {
         // PostgreSQL places nothing where something is left out, SQLite all the rest of a small batch.
         if left.is_empty() || !fresh.is_empty() {
@@ -71,7 +70,7 @@ pub async fn append<S: ToSqlite, P: ToPostgres>(
                 known.extend(said);
             }
             Err(error) if fresh.is_empty() => return Err(error),
-            Err(error) => nowhere = Trouble::from(error).into(),
+            Err(_) => {}
         }
     }
     let known: HashMap<Key<'_>, &Known> = known.iter().filter_map(|it| Some((it.key()?, it))).collect();
@@ -85,7 +84,8 @@ pub async fn append<S: ToSqlite, P: ToPostgres>(
             (None, Some(Known { epoch, entry: said, .. })) if (&*said.kind, &said.body) == (it.kind, &it.body) => {
                 Ok(Appended { epoch: *epoch, seq: said.seq, id: said.id, at: said.created_at, repeated: true })
             }
-            (None, None) => Err(nowhere.clone()),
+            (None, None) if left.iter().any(|it| it.id == first.id) => Err(Error::unavailable("database")),
+            (None, None) => Err(Error::NotFound("stream")),
             _ => Err(mismatch()),
         }
     };
