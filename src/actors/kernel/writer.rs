@@ -22,7 +22,7 @@ use super::root::Root;
 use crate::clock::Clock;
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
-use crate::storage::db::{Conn, Db};
+use crate::storage::db::{Conn, Db, Engine};
 use crate::storage::trouble::Trouble;
 use crate::storage::writes::{self, WRITES_MAX, Write, Written};
 
@@ -30,9 +30,6 @@ use crate::storage::writes::{self, WRITES_MAX, Write, Written};
 const TRIES_MAX: u32 = 3;
 /// Bytes of writes in one transaction: a larger one would take longer than it may.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Turns that everybody who is ready gets between two batches: a message goes from its socket through its conversation.
-const TURNS: u32 = 3;
 
 /// What a writer has done.
 #[derive(Debug, Default)]
@@ -168,6 +165,9 @@ impl Lane {
         let mut jobs = Vec::with_capacity(self.config.batch_max);
         let mut batch = Batch { lane: &self, conn: None };
         let mut stop = std::pin::pin!(stop);
+        // What everybody who is ready gets between two batches, because a fuller one costs hardly more: a message comes from
+        // its socket by its conversation. A server would only wait for that with a processor of its own.
+        let turns = if self.db.engine() == Engine::Sqlite { 3 } else { 1 };
         loop {
             let found = tokio::select! {
                 biased;
@@ -178,8 +178,7 @@ impl Lane {
                 return;
             }
             batch.settle(&mut jobs).await;
-            // Who is about to write comes along: a fuller batch costs hardly more.
-            for _ in 0..TURNS {
+            for _ in 0..turns {
                 yield_now().await;
             }
         }
