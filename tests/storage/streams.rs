@@ -18,6 +18,7 @@ crate::on_both_engines! {
     seq_is_dense_with_64_writers_on_one_stream
     repeats_make_one_row
     an_append_that_nobody_waits_for_is_done_whole_or_not_at_all
+    a_repeat_at_the_end_of_a_large_batch_leaves_nothing_half_done
     a_page_is_what_lies_between_two_places
     another_epoch_goes_on_where_the_one_before_ended
     the_time_of_commits_never_goes_back_though_the_clock_does
@@ -107,6 +108,21 @@ async fn an_append_that_nobody_waits_for_is_done_whole_or_not_at_all(fresh: &Fre
     let (told,): (i64,) =
         db.sql("SELECT CAST(SUM(last_seq - first_seq + 1) AS BIGINT) FROM outbox").one().await.unwrap();
     assert_eq!((assert_dense(&db).await, told), (79, 79));
+}
+
+async fn a_repeat_at_the_end_of_a_large_batch_leaves_nothing_half_done(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let (stream, ada, clock) = (stream(&db).await, user(), Clock::system());
+    let write = |it| Write::Entry(says(stream, ada, format!("{it}"), "hi"));
+    let mut conn = db.acquire().await.unwrap();
+    writes::commit(&mut conn, &[write(299)], clock.now()).await.unwrap();
+    let batch: Vec<Write> = (0..300).map(write).collect();
+    let placed = writes::commit(&mut conn, &batch, clock.now()).await.unwrap();
+    assert!(placed.iter().all(|it| it.is_ok()), "{placed:?}");
+    drop(conn);
+    let (told,): (i64,) =
+        db.sql("SELECT CAST(SUM(last_seq - first_seq + 1) AS BIGINT) FROM outbox").one().await.unwrap();
+    assert_eq!((assert_dense(&db).await, told), (300, 300));
 }
 
 async fn a_page_is_what_lies_between_two_places(fresh: &Fresh) {
