@@ -23,6 +23,7 @@ crate::on_both_engines! {
     a_broker_that_is_gone_parks_nothing_and_hears_everything_later
     what_was_published_is_removed_and_nothing_comes_twice
     what_no_queue_wants_is_let_go_and_the_rest_arrives
+    an_event_that_appears_far_behind_what_was_removed_is_published_too
 }
 
 async fn tell(db: &Db, topic: &'static str, key: Uuid) -> Uuid {
@@ -230,4 +231,23 @@ async fn parked(db: &Db) -> Vec<(Uuid, String)> {
 async fn left(db: &Db) -> i64 {
     let (lines,): (i64,) = db.sql("SELECT COUNT(*) FROM outbox").one().await.unwrap();
     lines
+}
+
+async fn an_event_that_appears_far_behind_what_was_removed_is_published_too(fresh: &Fresh) {
+    let db = fresh.open().await;
+    let node = Node::start(&db).await;
+    let (queue, mut published) = Queue::new();
+    node.relay(queue);
+    let given = if fresh.engine == Engine::Sqlite { "" } else { "OVERRIDING SYSTEM VALUE" };
+    for id in [500_000, 500_001, 7] {
+        let text = format!(
+            "INSERT INTO outbox (id, event_id, topic, key, payload, created_at) {given}
+             VALUES ({id}, $1, 'project.liked', $1, $2, $3)"
+        );
+        let (event, now) = (user().0, Clock::system().now());
+        db.write(sqlx::AssertSqlSafe(text)).bind(event).bind(id.to_string()).bind(now).execute().await.unwrap();
+        node.committed.notify_one();
+        let heard = next(&mut published).await;
+        assert_eq!((heard.id, heard.payload), (event, id.to_string()));
+    }
 }

@@ -168,11 +168,11 @@ impl<P: Publish> Relay<P> {
         if !within(STEP_WITHIN, claim.take()).await? {
             return Ok(false);
         }
-        loop {
-            let lines = within(STEP_WITHIN, claim.oldest()).await?;
-            if lines.is_empty() {
-                return Ok(true);
-            }
+        // What is committed from now on rings.
+        let mut more = true;
+        while more {
+            let lines;
+            (more, lines) = within(STEP_WITHIN, claim.oldest()).await?;
             let mut topics = lines.iter().map(|it| it.topic.clone()).collect();
             within(STEP_WITHIN, self.broker.wanted(&mut topics)).await?;
             let wanted: Vec<i64> = lines.iter().filter(|it| topics.contains(&it.topic)).map(|it| it.id).collect();
@@ -182,6 +182,7 @@ impl<P: Publish> Relay<P> {
             }
             within(STEP_WITHIN, claim.publish(lines.iter().map(|it| it.id))).await?;
         }
+        Ok(true)
     }
 
     /// Publishes in order. What the broker refuses is halved until the event it means stands alone; that one is parked

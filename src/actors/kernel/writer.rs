@@ -31,6 +31,10 @@ const TRIES_MAX: u32 = 3;
 /// Bytes of writes in one transaction: a larger one would take longer than it may.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Turns that everybody who is ready gets between two batches, because a fuller one costs hardly more: what was heard is
+/// answered meanwhile, and comes from its socket by its conversation.
+const TURNS: u32 = 16;
+
 /// What a writer has done.
 #[derive(Debug, Default)]
 pub struct WriterStats {
@@ -165,9 +169,6 @@ impl Lane {
         let mut jobs = Vec::with_capacity(self.config.batch_max);
         let mut batch = Batch { lane: &self, conn: None };
         let mut stop = std::pin::pin!(stop);
-        // What everybody who is ready gets between two batches, because a fuller one costs hardly more: a message comes from
-        // its socket by its conversation. A server would only wait for that with a processor of its own.
-        let turns = if self.db.engine() == Engine::Sqlite { 3 } else { 1 };
         loop {
             let found = tokio::select! {
                 biased;
@@ -178,6 +179,8 @@ impl Lane {
                 return;
             }
             batch.settle(&mut jobs).await;
+            // Whoever wrote alone is not kept from the next. A server would wait with a processor of its own.
+            let turns = if found > 1 && self.db.engine() == Engine::Sqlite { TURNS } else { 1 };
             for _ in 0..turns {
                 yield_now().await;
             }

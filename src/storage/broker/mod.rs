@@ -138,7 +138,7 @@ impl Broker {
 
     /// Keeps those topics that lead into a queue. What a server hands on, only the server knows.
     pub async fn wanted(&self, topics: &mut BTreeSet<String>) -> Result<()> {
-        if self.server.is_none() {
+        if self.server.is_none() && !topics.is_empty() {
             let queues = self.tables.queues().await?;
             topics.retain(|topic| queues.iter().any(|(_, patterns)| wants(patterns, topic)));
         }

@@ -12,7 +12,7 @@ use std::ops::DerefMut;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{Connection, Postgres, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite, Transaction};
 
 pub use self::migrate::{MigrateError, Migrated};
 use self::stmt::Target;
@@ -20,6 +20,9 @@ pub use self::stmt::{Engine, PARAMETERS_MAX, Param, PgQuery, Record, Sql, Stmt, 
 
 /// The result of a statement. `?` turns it into the crate's own.
 pub type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
+
+/// Rows in one insert on SQLite: multiples of the first, at most the second, and a rest.
+const ROWS: (usize, usize) = (16, 256);
 
 /// A database: one writing connection and several readers on SQLite, one pool on PostgreSQL.
 #[derive(Clone, Debug)]
@@ -157,11 +160,16 @@ impl<S: ToSqlite, P: ToPostgres> Held<S, P> {
         rows: &[R],
         bind: impl for<'q> Fn(Stmt<'q>, &R) -> Stmt<'q>,
     ) -> Result<u64> {
-        let mut changed = 0;
-        for chunk in rows.chunks(PARAMETERS_MAX / columns) {
-            let values = placeholders(self.engine(), chunk.len(), columns);
-            let stmt = self.sql(sqlx::AssertSqlSafe(format!("{head} VALUES {values} {tail}"))).once();
+        let (mut changed, mut rest, engine) = (0, rows, self.engine());
+        // SQLite keeps a few sizes prepared; a way to PostgreSQL and back is worth more than a plan.
+        let (step, most) = if engine == Engine::Sqlite { ROWS } else { (1, PARAMETERS_MAX / columns) };
+        while !rest.is_empty() {
+            let size = if rest.len() < step { rest.len() } else { rest.len().min(most) / step * step };
+            let (chunk, more) = rest.split_at(size);
+            let stmt = self.sql(AssertSqlSafe(format!("{head} VALUES {} {tail}", placeholders(engine, size, columns))));
+            let stmt = if engine == Engine::Sqlite { stmt } else { stmt.once() };
             changed += chunk.iter().fold(stmt, &bind).execute().await?;
+            rest = more;
         }
         Ok(changed)
     }

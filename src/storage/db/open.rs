@@ -44,8 +44,8 @@ impl Db {
                     .pragma("cache_size", "-16384")
                     .pragma("wal_autocheckpoint", "16000")
                     .row_buffer_size(1_024)
-                    // One text for each size of a small batch, and all the others.
-                    .statement_cache_capacity(200);
+                    // One text for each size of a batch, and all the others.
+                    .statement_cache_capacity(256);
                 // A file does not hang up: nobody asks it before each use whether it is still there.
                 let lasting = || {
                     SqlitePoolOptions::new()

@@ -104,7 +104,13 @@ async fn place<S: ToSqlite, P: ToPostgres>(
     now: DateTime<Utc>,
 ) -> Result<HashMap<EntryId, Appended>> {
     let text = match at.engine() {
-        Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => return place_many(at, batch, now).await,
+        Engine::Sqlite if batch.len() > SQLITE_ROWS_MAX => {
+            // All of it or nothing: what was said before is found in the middle.
+            at.sql("SAVEPOINT many").execute().await?;
+            let placed = place_many(at, batch, now).await;
+            at.sql(if placed.is_ok() { "RELEASE many" } else { "ROLLBACK TO many" }).execute().await?;
+            return placed;
+        }
         Engine::Sqlite => Sql::from(AssertSqlSafe(sqlite(batch.len()))),
         Engine::Postgres => Sql::from(if batch.len() == 1 { POSTGRES_ONE } else { POSTGRES }),
     };

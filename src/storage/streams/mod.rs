@@ -161,12 +161,8 @@ impl StreamStore {
 
     /// The entries with `after < seq <= up_to`, oldest first.
     pub async fn page(&self, stream: StreamId, after: i64, up_to: i64) -> Result<Vec<Entered>> {
-        let page = self.db.sql(
-            "SELECT seq, id, kind, sender_id, client_id, body, created_at
-               FROM entries
-              WHERE stream_id = $1 AND seq > $2 AND seq <= $3
-              ORDER BY seq",
-        );
-        Ok(page.bind(stream).bind(after).bind(up_to).all().await?)
+        let page = "SELECT seq, id, kind, sender_id, client_id, body, created_at FROM entries
+                     WHERE stream_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+        Ok(self.db.sql(page).bind(stream).bind(after).bind(up_to).all().await?)
     }
 }

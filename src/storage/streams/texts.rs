@@ -63,7 +63,7 @@ pub const POSTGRES_ONE: &str = "
 
 /// How many rows go into one statement on SQLite: each size has a text that stays prepared. More than that belong into a
 /// transaction.
-pub const SQLITE_ROWS_MAX: usize = 64;
+pub const SQLITE_ROWS_MAX: usize = 32;
 
 /// Each row goes through the trigger of a view, because SQLite lets no `WITH` write.
 pub fn sqlite(rows: usize) -> String {
@@ -79,11 +79,10 @@ pub fn sqlite(rows: usize) -> String {
 /// What was said before under a client id. PostgreSQL could find it by the stream alone too, and would read all of it
 /// where statistics lag: it asks one by one, and keeps the stream out of the search.
 pub fn known(engine: Engine, keys: usize) -> String {
+    let own = "client_id = column3 AND sender_id = column2";
     let said = match engine {
-        Engine::Sqlite => "entries ON client_id = column3 AND sender_id = column2",
-        Engine::Postgres => {
-            "LATERAL (SELECT * FROM entries WHERE client_id = column3 AND sender_id = column2 OFFSET 0) AS said"
-        }
+        Engine::Sqlite => format!("entries ON {own}"),
+        Engine::Postgres => format!("LATERAL (SELECT * FROM entries WHERE {own} OFFSET 0) AS said"),
     };
     format!(
         "SELECT stream_id, (SELECT epoch FROM streams WHERE streams.id = stream_id) AS epoch,

@@ -1,0 +1,2 @@
+-- Entries lie as they came here from the beginning.
+SELECT 1;
