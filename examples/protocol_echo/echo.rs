@@ -1,6 +1,7 @@
 //! Engine.IO and Socket.IO that say back what they hear, for whoever wants to hold the codec against its protocol.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -35,6 +36,9 @@ impl Talk for Echo {
     }
 }
 
+/// How long after a connect is answered `auth` follows.
+const APART: Duration = Duration::from_millis(20);
+
 /// The namespaces `/` and `/custom`: they tell what a client connected with, and say messages back.
 pub struct Rooms;
 
@@ -45,6 +49,8 @@ impl Namespaces for Rooms {
         from.stay();
         let (session, auth) = (from.clone(), Args { json: auth.get().to_owned(), attachments: Vec::new() });
         let then = async move {
+            // A frame of its own in time too: the published suites wait for one message after the other.
+            tokio::time::sleep(APART).await;
             session.send(&emit(to, "auth", &auth));
             Ok(())
         };

@@ -18,7 +18,7 @@ use hyper::{Method, StatusCode, header};
 use scopeguard::{ScopeGuard, guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use url::form_urlencoded;
 
 use crate::error::{Error, Result};
@@ -40,6 +40,8 @@ const BETWEEN: char = '\u{1e}';
 const POLL_WITHIN: Duration = Duration::from_secs(20);
 /// How long the upgrade may take.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a poll waits for its client to move over, before it ends for the upgrade to go on.
+const MOVES_WITHIN: Duration = Duration::from_millis(50);
 /// What one poll carries away.
 const POLL_BYTES: usize = 256 << 10;
 
@@ -58,8 +60,10 @@ pub struct Engine<T> {
     upper: T,
     /// Held by the poll that is under way; two at once are a client out of its mind.
     taking: tokio::sync::Mutex<()>,
-    /// Whether another transport is being tried: then polls are answered at once.
+    /// Whether another transport is being tried: then polls are answered soon.
     upgrading: AtomicBool,
+    /// Whether the client has moved over.
+    moved: AtomicBool,
 }
 
 /// What makes for each session what understands its messages.
@@ -113,7 +117,8 @@ impl<T: Talk> Engines<T> {
         );
         session.queue(Chunk::new(wire::frame(wire::TEXT, text.as_bytes()), 1));
         let upper = (self.upper)(&session);
-        Ok(Arc::new(Engine { session, sid, upper, taking: Default::default(), upgrading: AtomicBool::new(false) }))
+        let (taking, upgrading, moved) = Default::default();
+        Ok(Arc::new(Engine { session, sid, upper, taking, upgrading, moved }))
     }
 
     /// Answers one request of a client.
@@ -180,6 +185,13 @@ impl<T: Talk> Engine<T> {
         });
         let taken = timeout(POLL_WITHIN, polled).await.unwrap_or(Some(Vec::new()));
         ScopeGuard::into_inner(given_up);
+        if self.upgrading.load(Acquire) && taken.as_ref().is_some_and(Vec::is_empty) {
+            // What its client said on the socket before this poll may be on its way.
+            sleep(MOVES_WITHIN).await;
+            if self.moved.load(Acquire) {
+                return bad(SESSION);
+            }
+        }
         taken.map_or_else(|| bad(SESSION), |it| payload(&it))
     }
 
@@ -229,6 +241,7 @@ impl<T: Talk> Engine<T> {
             _ => return self.upgrading.store(false, Release),
         };
         // From now on its name means nothing to a poll, nor to another socket.
+        self.moved.store(true, Release);
         engines.polling.remove(&self.sid);
         if let Err(close) = moved {
             session.close(&close);
