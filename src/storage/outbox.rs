@@ -2,13 +2,10 @@
 //!
 //! A stream's growth is one line, `first_seq` to `last_seq`; the entries are stored once, in the stream. A line's id is
 //! given out under the lock of its key, so within a key ids follow commits. Between keys a lower id may appear after a
-//! higher one: a relay's cursor is a hint, what counts is what it has not removed.
-
-use std::time::Duration;
+//! higher one: a relay keeps no cursor, it removes.
 
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::broker::Event;
@@ -38,10 +35,6 @@ pub struct Claim {
     held: bool,
     /// Lines that are published and not yet removed.
     published: Vec<i64>,
-    /// The highest that was removed.
-    removed: i64,
-    /// When all that there is was looked at last.
-    whole_at: Option<Instant>,
 }
 
 /// One line of the outbox.
@@ -58,11 +51,6 @@ pub struct Line {
 const LINES_MAX: usize = 512;
 const ENTRIES_MAX: i64 = 4_096;
 
-/// PostgreSQL goes through what was removed until it is vacuumed away, so most looks begin so far before the last of it:
-/// what appears late under a lower id than that waits for the next whole one.
-const LATE_MAX: i64 = 10_000;
-const WHOLE_EVERY: Duration = Duration::from_secs(1);
-
 /// `$1` as a table of line ids.
 const IDS: Sql = Sql::Split {
     sqlite: "SELECT value FROM json_each($1)",
@@ -73,8 +61,7 @@ impl Claim {
     /// Prepares to ask for the right.
     pub async fn open(db: &Db) -> Result<Claim> {
         let held = db.engine() == Engine::Sqlite;
-        let mut claim =
-            Claim { db: db.clone(), session: None, held, published: Vec::new(), removed: 0, whole_at: None };
+        let mut claim = Claim { db: db.clone(), session: None, held, published: Vec::new() };
         if !held {
             // It ends with the claim, and the lock with it. A removal that a crash takes back is published twice, which
             // is allowed.
@@ -111,14 +98,10 @@ impl Claim {
 
     /// The oldest lines that are not published. Tells first whether more may wait behind them.
     pub async fn oldest(&mut self) -> Result<(bool, Vec<Line>)> {
-        let whole = self.whole_at.is_none_or(|it| it.elapsed() >= WHOLE_EVERY);
-        // SQLite gives ids out again.
-        let begins = if whole || self.session.is_none() { 0 } else { self.removed - LATE_MAX };
-        let after = self.published.last().copied().unwrap_or(begins);
+        let after = self.published.last().copied().unwrap_or(0);
         let text = "SELECT id, topic, COALESCE(last_seq - first_seq, 0) + 1 AS entries
                       FROM outbox WHERE id > $1 ORDER BY id LIMIT $2";
         let mut lines: Vec<Line> = self.sql(text).bind(after).bind(LINES_MAX as i64).all().await?;
-        self.whole_at = whole.then(Instant::now).or(self.whole_at);
         let (found, mut room) = (lines.len(), ENTRIES_MAX);
         lines.retain(|line| {
             room -= line.entries;
@@ -156,7 +139,6 @@ impl Claim {
             let text = format!("DELETE FROM outbox WHERE id IN ({})", IDS.text(self.db.engine()).as_str());
             let ids = list(&self.published);
             self.write(AssertSqlSafe(text)).bind(ids).execute().await?;
-            self.removed = self.published.iter().copied().fold(self.removed, i64::max);
             self.published.clear();
         }
         Ok(())
